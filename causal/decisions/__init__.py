@@ -1,0 +1,1 @@
+"""What to do with an effect: off-policy value, targeting, long-term value."""

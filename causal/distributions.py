@@ -1,0 +1,83 @@
+"""Reference distributions behind intervals and p-values: normal, t, the sup-t of a curve."""
+
+from __future__ import annotations
+
+import math
+from typing import TYPE_CHECKING, Literal, TypeAlias
+
+import numpy as np
+from scipy import optimize, special
+
+if TYPE_CHECKING:
+    from numpy.typing import ArrayLike
+
+Alternative: TypeAlias = Literal["two-sided", "greater", "less"]
+
+_SMALLEST_P = 5e-324  # the least positive double: a p-value below it is still not zero
+_BAND_DIRECTIONS = 65_536
+
+
+def critical_value(level: float, df: float | None = None) -> float:
+    """Two-sided critical value: normal, or t with `df` degrees of freedom."""
+    if not 0 < level < 1:
+        raise ValueError(f"level must be in (0, 1); got {level!r}; 95 % is 0.95")
+    q = 0.5 * (1 + level)
+    return float(special.ndtri(q) if df is None else special.stdtrit(df, q))
+
+
+def sup_t_critical_value(
+    cov: ArrayLike, level: float = 0.95, df: float | None = None, *, seed: int = 0
+) -> float:
+    """Critical value c with P(max_j |Z_j| / se_j <= c) = level; see `EffectCurve.conf_int`.
+
+    Parameters
+    ----------
+    cov : array (k, k)
+        Covariance of the points; points without variance play no part.
+    level : float
+        In (0, 1).
+    df : float, optional
+        Degrees of freedom of a common scale; None for the normal.
+    seed : int
+        Of the directions.
+    """
+    pointwise = critical_value(level, df)
+    matrix = np.asarray(cov, dtype=np.float64)
+    positive = np.diag(matrix) > 0
+    if positive.sum() < 2:
+        return pointwise
+    matrix = matrix[np.ix_(positive, positive)]
+    scale = np.sqrt(np.diag(matrix))
+    values, vectors = np.linalg.eigh(matrix / np.outer(scale, scale))
+    keep = values > 1e-12 * values.max()
+    root = vectors[:, keep] * np.sqrt(values[keep])
+    q = root.shape[1]
+    rng = np.random.default_rng(seed)
+    reach = np.empty(_BAND_DIRECTIONS)
+    block = max(1, 2_000_000 // len(root))
+    for start in range(0, _BAND_DIRECTIONS, block):
+        u = rng.standard_normal((min(block, _BAND_DIRECTIONS - start), q))
+        u /= np.linalg.norm(u, axis=1, keepdims=True)
+        reach[start : start + len(u)] = np.abs(u @ root.T).max(axis=1)
+
+    def excess(c: float) -> float:
+        r2 = (c / reach) ** 2
+        inside = special.chdtr(q, r2) if df is None else special.fdtr(q, df, r2 / q)
+        return float(inside.mean()) - level
+
+    upper = critical_value(1 - (1 - level) / len(root), df) * 1.5  # beyond Bonferroni
+    return float(optimize.brentq(excess, 0.5 * pointwise, upper, xtol=1e-10))
+
+
+def lower_tail(z: float, df: float | None) -> float:
+    """P(Z <= z), kept above zero."""
+    p = math.exp(special.log_ndtr(z)) if df is None else float(special.stdtr(df, z))
+    return max(p, _SMALLEST_P)
+
+
+def p_value_without_error(distance: float, alternative: Alternative) -> float:
+    """P-value of an estimate without sampling error: certain, one way or the other."""
+    if alternative == "two-sided":
+        return 1.0 if distance == 0 else 0.0
+    beyond = distance > 0 if alternative == "greater" else distance < 0
+    return 0.0 if beyond else 1.0

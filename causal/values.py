@@ -1,0 +1,72 @@
+"""Checked numbers and read-only JSON values: what a result is made of."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from types import MappingProxyType
+from typing import TYPE_CHECKING, Any, TypeAlias
+
+import numpy as np
+
+if TYPE_CHECKING:
+    from numpy.typing import ArrayLike, NDArray
+
+JsonScalar: TypeAlias = str | int | float | bool | None
+JsonValue: TypeAlias = "JsonScalar | Sequence[JsonValue] | Mapping[str, JsonValue]"
+
+
+def frozen_json(value: Any, name: str) -> Any:  # noqa: ANN401 — a JSON value of any kind
+    """Read-only copy of a JSON value; numpy scalars become Python's, sequences tuples.
+
+    Raises
+    ------
+    TypeError
+        If the value, or a key, is no JSON value.
+    ValueError
+        If a number is not finite.
+    """
+    if isinstance(value, np.generic):
+        value = value.item()
+    if value is None or isinstance(value, str | bool | int):
+        return value
+    if isinstance(value, float):
+        if not math.isfinite(value):
+            raise ValueError(f"{name} must hold finite numbers; got {value}")
+        return value
+    if isinstance(value, Mapping):
+        bad = [k for k in value if not isinstance(k, str)]
+        if bad:
+            raise TypeError(f"{name} must have string keys; got {bad[:5]!r}")
+        return MappingProxyType({k: frozen_json(v, f"{name}[{k!r}]") for k, v in value.items()})
+    if isinstance(value, list | tuple | np.ndarray):
+        return tuple(frozen_json(v, name) for v in value)
+    raise TypeError(f"{name} must hold plain JSON values; got {type(value).__name__}")
+
+
+def thawed_json(value: Any) -> Any:  # noqa: ANN401 — a JSON value of any kind
+    """Plain dicts and lists out of what `frozen_json` made, and out of arrays."""
+    if isinstance(value, Mapping):
+        return {k: thawed_json(v) for k, v in value.items()}
+    if isinstance(value, np.ndarray):
+        return value.tolist()
+    if isinstance(value, list | tuple):
+        return [thawed_json(v) for v in value]
+    return value
+
+
+def finite(name: str, value: float) -> float:
+    """The number as a Python float; raises if it is not finite."""
+    number = float(value)
+    if not math.isfinite(number):
+        raise ValueError(
+            f"{name} must be finite; got {number}; too little information must raise before this"
+        )
+    return number
+
+
+def read_only(values: ArrayLike) -> NDArray[np.float64]:
+    """Own copy as float64 that nobody can write to."""
+    array = np.array(values, dtype=np.float64)
+    array.setflags(write=False)
+    return array
