@@ -9,7 +9,7 @@ import numpy as np
 from scipy import optimize, special
 
 if TYPE_CHECKING:
-    from numpy.typing import ArrayLike
+    from numpy.typing import ArrayLike, NDArray
 
 Alternative: TypeAlias = Literal["two-sided", "greater", "less"]
 
@@ -21,8 +21,8 @@ def critical_value(level: float, df: float | None = None) -> float:
     """Two-sided critical value: normal, or t with `df` degrees of freedom."""
     if not 0 < level < 1:
         raise ValueError(f"level must be in (0, 1); got {level!r}; 95 % is 0.95")
-    q = 0.5 * (1 + level)
-    return float(special.ndtri(q) if df is None else special.stdtrit(df, q))
+    tail = 0.5 * (1 - level)  # (1 + level) / 2 would round to 1 near level 1
+    return -float(special.ndtri(tail) if df is None else special.stdtrit(df, tail))
 
 
 def sup_t_critical_value(
@@ -46,9 +46,8 @@ def sup_t_critical_value(
     positive = np.diag(matrix) > 0
     if positive.sum() < 2:
         return pointwise
-    matrix = matrix[np.ix_(positive, positive)]
-    scale = np.sqrt(np.diag(matrix))
-    values, vectors = np.linalg.eigh(matrix / np.outer(scale, scale))
+    correlation, _ = unit_diagonal(matrix[np.ix_(positive, positive)])
+    values, vectors = np.linalg.eigh(correlation)
     keep = values > 1e-12 * values.max()
     root = vectors[:, keep] * np.sqrt(values[keep])
     q = root.shape[1]
@@ -67,6 +66,13 @@ def sup_t_critical_value(
 
     upper = critical_value(1 - (1 - level) / len(root), df) * 1.5  # beyond Bonferroni
     return float(optimize.brentq(excess, 0.5 * pointwise, upper, xtol=1e-10))
+
+
+def unit_diagonal(cov: NDArray[np.float64]) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """Correlations and standard errors; the largest stands in for one that is 0."""
+    scale = np.sqrt(np.diag(cov))
+    scale = np.where(scale > 0, scale, scale.max() if scale.max() > 0 else 1.0)
+    return cov / np.outer(scale, scale), scale
 
 
 def lower_tail(z: float, df: float | None) -> float:

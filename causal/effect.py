@@ -21,8 +21,9 @@ from causal.distributions import (
     lower_tail,
     p_value_without_error,
     sup_t_critical_value,
+    unit_diagonal,
 )
-from causal.values import finite, frozen_json, read_only, thawed_json
+from causal.values import finite, frozen_json, known_fields, read_only, thawed_json
 from causal.words import estimand_in_words, p_in_words, unit_in_words
 
 if TYPE_CHECKING:
@@ -153,13 +154,8 @@ class Effect:
         ValueError
             If the effect carries no baseline, or the baseline is zero.
         """
-        base, v_b, c_eb = self._baseline()
-        if base == 0:
-            raise ValueError(
-                "a relative effect needs a control level other than 0; read the absolute effect"
-            )
-        r = self.estimate / base
-        variance = (self.std_error**2 - 2 * r * c_eb + r * r * v_b) / base**2
+        r, v_e, v_b, c_eb = self._over_baseline()
+        variance = v_e - 2 * r * c_eb + r * r * v_b
         return Effect(
             estimate=r,
             std_error=math.sqrt(max(variance, 0.0)),
@@ -206,28 +202,37 @@ class Effect:
             return self.relative().conf_int(level)
         if method != "fieller":
             raise ValueError(f"method must be 'fieller' or 'delta'; got {method!r}")
-        base, v_b, c_eb = self._baseline()
+        r, v_e, v_b, c_eb = self._over_baseline()
         t2 = critical_value(level, self.df) ** 2
-        a = base**2 - t2 * v_b
+        a = 1.0 - t2 * v_b
         if a <= 0:
             raise ValueError(
-                f"a relative interval needs a control level that differs from 0; it is {base:.6g} "
-                f"with standard error {math.sqrt(v_b):.3g}: not distinguishable from 0 at level {level}; "
-                "read the absolute effect"
+                "a relative interval needs a control level that differs from 0; it is "
+                f"{self.baseline:.6g} with a standard error of {100 * math.sqrt(v_b):.3g} % of it: "
+                f"not distinguishable from 0 at level {level}; read the absolute effect"
             )
-        b = self.estimate * base - t2 * c_eb
-        c = self.estimate**2 - t2 * self.std_error**2
+        b = r - t2 * c_eb
+        c = r * r - t2 * v_e
         root = math.sqrt(max(b * b - a * c, 0.0))
         return (b - root) / a, (b + root) / a
 
-    def _baseline(self) -> tuple[float, float, float]:
-        """Control level, its variance and its covariance with the estimate."""
+    def _over_baseline(self) -> tuple[float, float, float, float]:
+        """Estimate, its variance, the baseline's and their covariance, all in baselines.
+
+        Divided first, squared later: an outcome of 1e150 must not overflow.
+        """
         if self.baseline is None or self.baseline_variance is None or self.baseline_cov is None:
             raise ValueError(
                 "a relative effect needs baseline, baseline_variance and baseline_cov; "
                 "this effect has none"
             )
-        return self.baseline, self.baseline_variance, self.baseline_cov
+        base = self.baseline
+        if base == 0:
+            raise ValueError(
+                "a relative effect needs a control level other than 0; read the absolute effect"
+            )
+        v_b, c_eb = self.baseline_variance / base / base, self.baseline_cov / base / base
+        return self.estimate / base, (self.std_error / base) * (self.std_error / base), v_b, c_eb
 
     def to_frame(self, level: float = 0.95) -> pd.DataFrame:
         """One row: estimand, estimate, std_error, low, high, p_value, method and counts."""
@@ -257,7 +262,7 @@ class Effect:
     @classmethod
     def from_dict(cls, d: Mapping[str, Any]) -> Effect:
         """Make an effect from what `to_dict` returned, also after JSON."""
-        return cls(**_known_fields(cls, d))
+        return cls(**known_fields(cls, d))
 
     def summary(self, level: float = 0.95) -> str:
         """One line: estimate, interval, p-value, relative effect, counts and method."""
@@ -373,6 +378,12 @@ class EffectCurve:
             self.cov, self.cov.T, rtol=1e-8, atol=1e-12 * scale
         ):
             raise ValueError("cov must be symmetric with a diagonal >= 0")
+        least = float(np.linalg.eigvalsh(unit_diagonal(self.cov)[0]).min())
+        if least < -1e-6 * k:
+            raise ValueError(
+                "cov must be positive semi-definite: no average of the points may have a negative "
+                f"variance; the least eigenvalue of its correlations is {least:.3g}"
+            )
         if self.df is not None:
             object.__setattr__(self, "df", finite("df", self.df))
         _set_counts(self)
@@ -387,7 +398,7 @@ class EffectCurve:
 
     def __hash__(self) -> int:
         return hash(
-            (self.index, self.estimate.tobytes(), self.cov.tobytes(), self.estimand, self.method)
+            (self.index, tuple(self.estimate.tolist()), self.estimand, self.method, self.n_obs)
         )
 
     def __len__(self) -> int:
@@ -454,7 +465,7 @@ class EffectCurve:
             )
         j = self.index.index(label)
         return self._effect(
-            float(self.estimate[j]), float(self.cov[j, j]), {self.index_name: label}
+            float(self.estimate[j]), float(self.cov[j, j]), {"at": {self.index_name: label}}
         )
 
     def test(self, null: ArrayLike = 0.0) -> WaldTest:
@@ -466,8 +477,10 @@ class EffectCurve:
         distance = self.estimate - np.broadcast_to(
             np.asarray(null, dtype=np.float64), self.estimate.shape
         )
-        scale = np.where(self.std_error > 0, self.std_error, 1.0)
-        values, vectors = np.linalg.eigh(self.cov / np.outer(scale, scale))
+        if not np.isfinite(distance).all():
+            raise ValueError(f"null must be finite; got {null!r}")
+        correlation, scale = unit_diagonal(self.cov)
+        values, vectors = np.linalg.eigh(correlation)
         keep = values > 1e-10 * max(values.max(), 1e-300)
         if not keep.any():
             raise ValueError("a joint test needs at least one point with a positive standard error")
@@ -493,7 +506,6 @@ class EffectCurve:
 
         point, band = self.conf_int(level), self.conf_int(level, simultaneous=True)
         columns = {
-            self.index_name: list(self.index),
             "estimate": self.estimate,
             "std_error": self.std_error,
             "low": point[:, 0],
@@ -501,7 +513,9 @@ class EffectCurve:
             "low_simultaneous": band[:, 0],
             "high_simultaneous": band[:, 1],
         }
-        return pd.DataFrame(columns)
+        frame = pd.DataFrame(columns)
+        frame.insert(0, self.index_name, list(self.index), allow_duplicates=True)
+        return frame
 
     def to_dict(self) -> dict[str, Any]:
         """Plain JSON values; `from_dict` gives back an equal curve."""
@@ -510,7 +524,7 @@ class EffectCurve:
     @classmethod
     def from_dict(cls, d: Mapping[str, Any]) -> EffectCurve:
         """Make a curve from what `to_dict` returned, also after JSON."""
-        return cls(**_known_fields(cls, d))
+        return cls(**known_fields(cls, d))
 
     def summary(self, level: float = 0.95) -> str:
         """A heading and one line a label."""
@@ -567,6 +581,7 @@ class EffectCurve:
 
 
 def _not_negative(name: str, value: float) -> None:
+    """Refuse a negative number by name."""
     if value < 0:
         raise ValueError(f"{name} must be >= 0; got {value}")
 
@@ -577,17 +592,8 @@ def _set_counts(result: Effect | EffectCurve) -> None:
         value = getattr(result, name)
         if value is None and name == "n_clusters":
             continue
-        if int(value) != value or value < least:
+        if not math.isfinite(value) or int(value) != value or value < least:
             raise ValueError(f"{name} must be a whole number >= {least}; got {value!r}")
         object.__setattr__(result, name, int(value))
     if result.df is not None and result.df <= 0:
         raise ValueError(f"df must be positive; got {result.df}")
-
-
-def _known_fields(cls: type, d: Mapping[str, Any]) -> dict[str, Any]:
-    """The mapping itself, once its keys are known to be fields of `cls`."""
-    known = {f.name for f in fields(cls)}
-    unknown = sorted(set(d) - known)
-    if unknown:
-        raise ValueError(f"{cls.__name__} has no fields {unknown[:5]}; it has {sorted(known)}")
-    return dict(d)

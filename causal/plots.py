@@ -22,7 +22,7 @@ def draw_effect(effect: Effect, ax: Axes | None = None, *, level: float = 0.95) 
     ax.axvline(0, color="0.6", linewidth=1)
     ax.plot([low, high], [0, 0], color="C0", linewidth=2)
     ax.plot([effect.estimate], [0], "o", color="C0")
-    ax.set_yticks([0], [estimand_in_words(effect.estimand)])
+    ax.set_yticks([0], [estimand_in_words(effect.estimand)], parse_math=False)
     ax.set_ylim(-1, 1)
     ax.set_xlabel(f"estimate and {100 * level:.4g}% interval")
     return ax
@@ -41,8 +41,8 @@ def draw_curve(curve: EffectCurve, ax: Axes | None = None, *, level: float = 0.9
     ax.vlines(x, point[:, 0], point[:, 1], color="C0", linewidth=3, alpha=0.5, label="pointwise")
     ax.plot(x, curve.estimate, "o", color="C0")
     if not numeric:
-        ax.set_xticks(x, [str(label) for label in curve.index])
-    ax.set_xlabel(curve.index_name)
-    ax.set_ylabel(estimand_in_words(curve.estimand))
+        ax.set_xticks(x, [str(label) for label in curve.index], parse_math=False)
+    ax.set_xlabel(curve.index_name, parse_math=False)
+    ax.set_ylabel(estimand_in_words(curve.estimand), parse_math=False)
     ax.legend(frameon=False)
     return ax

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
+from dataclasses import fields
 from types import MappingProxyType
-from typing import TYPE_CHECKING, Any, TypeAlias
+from typing import TYPE_CHECKING, Any, SupportsFloat, TypeAlias
 
 import numpy as np
 
@@ -55,8 +56,10 @@ def thawed_json(value: Any) -> Any:  # noqa: ANN401 — a JSON value of any kind
     return value
 
 
-def finite(name: str, value: float) -> float:
-    """The number as a Python float; raises if it is not finite."""
+def finite(name: str, value: object) -> float:
+    """The number as a Python float; raises if it is none, or not finite."""
+    if not isinstance(value, SupportsFloat):  # text is not: float("1.5") would take it
+        raise TypeError(f"{name} must be a number; got {value!r}")
     number = float(value)
     if not math.isfinite(number):
         raise ValueError(
@@ -70,3 +73,12 @@ def read_only(values: ArrayLike) -> NDArray[np.float64]:
     array = np.array(values, dtype=np.float64)
     array.setflags(write=False)
     return array
+
+
+def known_fields(cls: type, d: Mapping[str, Any]) -> dict[str, Any]:
+    """The mapping itself, once its keys are known to be fields of `cls`."""
+    known = {f.name for f in fields(cls)}
+    unknown = sorted(set(d) - known)
+    if unknown:
+        raise ValueError(f"{cls.__name__} has no fields {unknown[:5]}; it has {sorted(known)}")
+    return dict(d)

@@ -1,0 +1,515 @@
+"""The door: what users have comes in, is checked once, and goes on as arrays or an Ibis table.
+
+A `Table` is a pandas or polars frame (eager or lazy), a pyarrow Table, a DuckDB relation, an Ibis
+table, or Parquet on disk: a file, a folder, a glob, or a list of paths. Column names are only ever
+names: they are never parsed, run or pasted into SQL. The caller's table is never changed.
+"""
+
+from __future__ import annotations
+
+import difflib
+import glob
+import os
+import tempfile
+import uuid
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal, TypeAlias
+
+import duckdb
+import numpy as np
+import pandas as pd
+import pyarrow as pa
+import pyarrow.compute as pc
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator, Mapping, Sequence
+
+    import ibis
+    import ibis.expr.types as ir
+    from numpy.typing import NDArray
+
+# these kinds of table share no base class that could be named without importing them all
+Table: TypeAlias = Any
+
+_Column: TypeAlias = "pd.Series[Any] | pa.Array | pa.ChunkedArray"
+
+_SHOWN = 5
+
+
+def check_columns(
+    available: Sequence[Any], roles: Mapping[str, str | Sequence[str] | None]
+) -> list[str]:
+    """Check that every role names columns that exist once, and that no column plays two roles.
+
+    Parameters
+    ----------
+    available : sequence
+        The table's column names.
+    roles : mapping from argument name to column name(s) or None
+        Such as ``{"outcome": "watch_s", "covariates": ["age"]}``.
+
+    Returns
+    -------
+    list of str
+        The required columns, each once, in the order given.
+
+    Raises
+    ------
+    TypeError
+        If a name is not text.
+    ValueError
+        If a column is absent (the nearest names are shown), doubled, or in two roles.
+    """
+    role_of: dict[str, str] = {}
+    for role, value in roles.items():
+        for name in [value] if isinstance(value, str) else list(value or ()):
+            if not isinstance(name, str):
+                raise TypeError(
+                    f"{role} must name a column as text; got {name!r}; rename the column first"
+                )
+            if name in role_of:
+                raise ValueError(
+                    f"column {name!r} cannot be both {role_of[name]} and {role}; "
+                    "name a different column for one of them"
+                )
+            role_of[name] = role
+    for name, role in role_of.items():
+        count = sum(1 for other in available if isinstance(other, str) and other == name)
+        if count > 1:
+            raise ValueError(
+                f"column {name!r} ({role}) appears {count} times in the table; "
+                "rename or drop the doubles"
+            )
+        if count == 0:
+            raise ValueError(_absent(name, role, available))
+    return list(role_of)
+
+
+def check_level(level: float, name: str = "level") -> float:
+    """Return a probability strictly between 0 and 1; raise ValueError that says so otherwise."""
+    if (
+        isinstance(level, bool)
+        or not isinstance(level, int | float | np.number)
+        or not 0 < level < 1
+    ):
+        raise ValueError(f"{name} must be in (0, 1); got {level!r}; 95 % is 0.95")
+    return float(level)
+
+
+def check_one_of(value: object, name: str, allowed: Sequence[object]) -> None:
+    """Raise ValueError with the nearest allowed value unless `value` is allowed."""
+    if value not in allowed:
+        near = difflib.get_close_matches(str(value), [str(a) for a in allowed], n=1)
+        hint = f"; did you mean {near[0]!r}?" if near else ""
+        raise ValueError(
+            f"{name} must be one of {', '.join(repr(a) for a in allowed)}; got {value!r}{hint}"
+        )
+
+
+def codes(values: NDArray[Any]) -> tuple[NDArray[np.int64], NDArray[Any]]:
+    """Dense codes of labels in sorted level order; exact for int64 and for strings.
+
+    Parameters
+    ----------
+    values : array (n,)
+        Labels without missing values.
+
+    Returns
+    -------
+    codes : int64 array (n,)
+        ``levels[codes]`` is `values`.
+    levels : array (g,)
+        Sorted distinct labels.
+
+    Raises
+    ------
+    ValueError
+        If a label is missing.
+    TypeError
+        If labels cannot be ordered among themselves.
+    """
+    try:
+        found, levels = pd.factorize(np.asarray(values), sort=True)
+    except TypeError as error:
+        raise TypeError(f"labels must be all text or all numbers; {error}") from None
+    if len(found) and found.min() < 0:
+        raise ValueError(f"labels must not be missing; {int((found < 0).sum())} rows are")
+    return found.astype(np.int64, copy=False), np.asarray(levels)
+
+
+def column_names(data: Table) -> list[Any]:
+    """Names of the columns of any `Table`, in order."""
+    kind = _kind(data)
+    if kind == "paths":
+        with _readable(data), duckdb.connect() as connection:
+            return list(connection.read_parquet(_patterns(parquet_files(data))).columns)
+    if kind == "polars_lazy":
+        return list(data.collect_schema().names())
+    if kind == "arrow":
+        return list(data.column_names)
+    return list(data.columns)
+
+
+def read_columns(
+    data: Table,
+    *,
+    numeric: Sequence[str] = (),
+    labels: Sequence[str] = (),
+    missing: Literal["raise", "keep"] = "raise",
+) -> dict[str, NDArray[Any]]:
+    """Read columns of any `Table` into numpy arrays.
+
+    Parameters
+    ----------
+    data : Table
+        Any kind that the door takes.
+    numeric : sequence of str
+        Columns read as float64; integers of any width, booleans, decimals and 0/1 categories
+        are numbers, text and times are not.
+    labels : sequence of str
+        Columns read as labels: int64, bool, float64 or text (dates as ISO text).
+    missing : {"raise", "keep"}
+        What a missing value does; kept ones are NaN in numbers and None in labels.
+
+    Returns
+    -------
+    dict of str to array (n,)
+
+    Raises
+    ------
+    ValueError
+        If a column is absent or doubled, the table is empty, a number is infinite, or a value is
+        missing.
+    TypeError
+        If `data` is not a table or a column is not of the required kind.
+
+    Examples
+    --------
+    >>> import pandas as pd
+    >>> read_columns(pd.DataFrame({"watch_s": [1, 2]}), numeric=["watch_s"])["watch_s"].tolist()
+    [1.0, 2.0]
+    """
+    check_one_of(missing, "missing", ("raise", "keep"))
+    wanted = check_columns(
+        column_names(data), {"columns": list(dict.fromkeys([*numeric, *labels]))}
+    )
+    column = _column_reader(data, wanted)
+    keep = missing == "keep"
+    arrays = {name: _numbers(name, column(name), keep=keep) for name in numeric}
+    arrays |= {
+        name: _labels(name, column(name), keep=keep) for name in labels if name not in arrays
+    }
+    if arrays and len(next(iter(arrays.values()))) == 0:
+        raise ValueError("the table is empty; at least one row is required")
+    return arrays
+
+
+def open_table(
+    data: Table, *, columns: Sequence[str], connection: ibis.BaseBackend | None = None
+) -> ir.Table:
+    """Open any `Table` in the engine, checked and projected to `columns`.
+
+    Parameters
+    ----------
+    data : Table
+        Any kind that the door takes. An Ibis table stays in its own engine.
+    columns : sequence of str
+        The columns to keep.
+    connection : ibis backend, optional
+        Where to register; a private in-memory DuckDB by default, which can reach nothing but
+        `data`.
+
+    Returns
+    -------
+    ibis table
+
+    Raises
+    ------
+    ValueError
+        If a column is absent or doubled, a file is absent or torn, or the files disagree.
+    TypeError
+        If `data` is not a table.
+    """
+    wanted = check_columns(column_names(data), {"columns": list(columns)})
+    if _kind(data) == "ibis":
+        return data.select(*[data[name] for name in wanted])
+    backend = private_engine() if connection is None else connection
+    name = f"livelift_{uuid.uuid4().hex}"
+    if _kind(data) == "paths":
+        files = parquet_files(data)
+        with _readable(data):
+            backend.con.read_parquet(_patterns(files)).create_view(name)
+        allowed = [*files, *_patterns(files)]
+    else:
+        backend.con.register(name, _arrow(data, wanted))
+        allowed = []
+    if connection is None:
+        backend.con.execute("SET allowed_paths = ?", [allowed])
+        backend.con.execute("SET enable_external_access = false")
+    table = backend.table(name)
+    return table.select(*[table[column] for column in wanted])
+
+
+def private_engine() -> Any:  # noqa: ANN401 — an ibis backend: no stubs
+    """Private in-memory DuckDB; LIVELIFT_THREADS and LIVELIFT_MEMORY_LIMIT bound it."""
+    import ibis  # noqa: PLC0415 — loaded only when used
+
+    settings: dict[str, Any] = {
+        "temp_directory": str(Path(tempfile.gettempdir()) / "livelift_spill")
+    }
+    if threads := os.environ.get("LIVELIFT_THREADS"):
+        settings["threads"] = int(threads)
+    if memory := os.environ.get("LIVELIFT_MEMORY_LIMIT"):
+        settings["memory_limit"] = memory
+    backend = ibis.duckdb.connect(**settings)
+    backend.con.execute("SET TimeZone = 'UTC'")
+    backend.livelift_private = True
+    return backend
+
+
+def parquet_files(data: Table) -> list[str]:
+    """The Parquet files behind a path, folder, glob or list of them, sorted.
+
+    Raises
+    ------
+    ValueError
+        If nothing is there.
+    """
+    found: list[str] = []
+    for item in [data] if isinstance(data, str | Path) else data:
+        path = Path(item)
+        if path.is_dir():
+            matches = sorted(str(p) for p in path.rglob("*.parquet"))
+        elif path.exists():
+            matches = [str(path)]
+        else:
+            matches = sorted(glob.glob(str(item), recursive=True))
+        if not matches:
+            raise ValueError(f"{item}: no such file")
+        found += matches
+    return [str(Path(file).resolve()) for file in found]
+
+
+def offenders(
+    name: str, required: str, bad: NDArray[np.bool_], values: NDArray[Any], do: str
+) -> str:
+    """Message that names the column, counts the rows and shows the first five of them."""
+    rows = np.flatnonzero(bad)
+    shown = ", ".join(str(r) for r in rows[:_SHOWN])
+    seen = ", ".join(str(v) for v in values[rows[:_SHOWN]].tolist())
+    verb = "row is" if len(rows) == 1 else "rows are"
+    return f"{name} must {required}; {len(rows)} {verb} not, e.g. rows {shown} ({seen}); {do}"
+
+
+def _kind(data: Table) -> str:
+    """Which kind of table this is; raises TypeError for anything else."""
+    if isinstance(data, str | Path):
+        return "paths"
+    if isinstance(data, list) and data and all(isinstance(item, str | Path) for item in data):
+        return "paths"
+    names = {f"{c.__module__.split('.')[0]}.{c.__name__}" for c in type(data).__mro__}
+    for known, kind in _KINDS.items():
+        if known in names:
+            return kind
+    raise TypeError(
+        "a table was required: a pandas or polars frame, a pyarrow Table, a DuckDB relation, "
+        f"an Ibis table, or Parquet paths; got {type(data).__name__}"
+    )
+
+
+_KINDS = {
+    "pandas.DataFrame": "pandas",
+    "polars.DataFrame": "polars",
+    "polars.LazyFrame": "polars_lazy",
+    "pyarrow.Table": "arrow",
+    "duckdb.DuckDBPyRelation": "duckdb",
+    "_duckdb.DuckDBPyRelation": "duckdb",
+    "ibis.Table": "ibis",
+}
+
+
+def in_memory_rows(data: Table) -> int | None:
+    """Number of rows of a table that is in memory; None where only the engine knows."""
+    if _kind(data) in ("pandas", "polars", "arrow"):
+        return int(data.shape[0])
+    return None
+
+
+def _patterns(files: Sequence[str]) -> list[str]:
+    """File names as DuckDB takes them: it reads brackets and stars as a glob."""
+    return [glob.escape(file) for file in files]
+
+
+@contextmanager
+def _readable(data: Table) -> Iterator[None]:
+    """Turn the engine's complaint about a file into one that names it."""
+    try:
+        yield
+    except duckdb.Error as error:
+        where = data if isinstance(data, str | Path) else data[0]
+        first = str(error).splitlines()[0]
+        raise ValueError(f"{where}: not readable as Parquet; {first}") from None
+
+
+def _column_reader(data: Table, wanted: Sequence[str]) -> Callable[[str], _Column]:
+    """How to get one column: a pandas Series as it is, anything else as Arrow."""
+    kind = _kind(data)
+    if kind == "pandas":
+        return lambda name: data[name]
+    if kind in ("paths", "ibis"):
+        with _readable(data):
+            table = open_table(data, columns=wanted).to_pyarrow()
+    else:
+        table = _arrow(data, wanted)
+    return lambda name: table.column(name)
+
+
+def _arrow(data: Table, wanted: Sequence[str]) -> pa.Table:
+    """The wanted columns of a table in memory, or of a relation, as Arrow."""
+    kind = _kind(data)
+    if kind == "arrow":
+        return data.select(list(wanted))
+    if kind == "polars":
+        return data.select(list(wanted)).to_arrow()
+    if kind == "polars_lazy":
+        return data.select(list(wanted)).collect().to_arrow()
+    if kind == "duckdb":
+        return data.select(*[duckdb.ColumnExpression(name) for name in wanted]).to_arrow_table()
+    return pa.table([_arrow_array(name, data[name]) for name in wanted], names=list(wanted))
+
+
+def _arrow_array(name: str, values: pd.Series[Any]) -> pa.Array | pa.ChunkedArray:
+    """A pandas column as Arrow; Python objects that Arrow has no type for are refused."""
+    try:
+        return pa.array(values, from_pandas=True)
+    except (pa.ArrowInvalid, pa.ArrowTypeError, pa.ArrowNotImplementedError) as error:
+        raise TypeError(
+            f"column {name!r} must hold numbers, text, booleans or times of one kind; {error}; "
+            "convert it first"
+        ) from None
+
+
+def _decoded(name: str, column: _Column) -> pa.Array:
+    """Arrow array without chunks and without dictionary encoding."""
+    array = column if isinstance(column, pa.Array | pa.ChunkedArray) else _arrow_array(name, column)
+    if isinstance(array, pa.ChunkedArray):
+        array = array.combine_chunks()
+    if isinstance(array, pa.ChunkedArray):  # no rows: nothing to combine
+        array = pa.array([], array.type)
+    return array.dictionary_decode() if pa.types.is_dictionary(array.type) else array
+
+
+def _numbers(name: str, column: _Column, *, keep: bool) -> NDArray[np.float64]:
+    """A column as float64, finite, with NaN for missing."""
+    dtype = getattr(column, "dtype", None)
+    if isinstance(dtype, np.dtype) and dtype.kind in "iufb":
+        values = column.to_numpy().astype(np.float64, copy=False)
+    else:
+        values = _arrow_numbers(name, _decoded(name, column))
+    infinite = np.isinf(values)
+    if infinite.any():
+        raise ValueError(
+            offenders(f"column {name!r}", "be finite", infinite, values, "drop or replace them")
+        )
+    absent = np.isnan(values)
+    if not keep and absent.any():
+        raise ValueError(
+            offenders(
+                f"column {name!r}", "be present (not missing)", absent, values, "drop or fill them"
+            )
+        )
+    return values
+
+
+def _arrow_numbers(name: str, array: pa.Array) -> NDArray[np.float64]:
+    """An Arrow array of numbers as float64; anything else is refused."""
+    kind = array.type
+    if pa.types.is_null(kind):
+        return np.full(len(array), np.nan)
+    if not (pa.types.is_boolean(kind) or pa.types.is_decimal(kind) or _is_number(kind)):
+        seen = ", ".join(repr(v) for v in array.drop_null()[:3].to_pylist())
+        raise TypeError(
+            f"column {name!r} must hold numbers; it holds {kind}, e.g. {seen}; convert it first"
+        )
+    if pa.types.is_boolean(kind):
+        array = array.cast(pa.int8())
+    return np.asarray(array.cast(pa.float64(), safe=False).to_numpy(zero_copy_only=False))
+
+
+def _is_number(kind: pa.DataType) -> bool:
+    """Whether an Arrow type is an integer or floating type."""
+    return bool(pa.types.is_integer(kind) or pa.types.is_floating(kind))
+
+
+def _labels(name: str, column: _Column, *, keep: bool) -> NDArray[Any]:
+    """A column as labels: int64, bool, float64 or text."""
+    dtype = getattr(column, "dtype", None)
+    if isinstance(dtype, np.dtype) and dtype.kind in "iub":
+        return tidy_labels(column.to_numpy())
+    array = _decoded(name, column)
+    absent = np.asarray(array.is_null(nan_is_null=True).to_numpy(zero_copy_only=False))
+    if absent.any() and not keep:
+        values = np.full(len(array), "missing", dtype=object)
+        raise ValueError(
+            offenders(
+                f"column {name!r}", "be present (not missing)", absent, values, "drop or fill them"
+            )
+        )
+    values = _arrow_labels(name, array)
+    if absent.any():
+        values = values.astype(object)
+        values[absent] = None
+    return values
+
+
+def _arrow_labels(name: str, array: pa.Array) -> NDArray[Any]:
+    """An Arrow array as labels; nested types are refused."""
+    kind = array.type
+    if _is_number(kind) or pa.types.is_boolean(kind) or pa.types.is_decimal(kind):
+        if pa.types.is_decimal(kind):
+            array = array.cast(pa.float64())
+        fill: Any = False if pa.types.is_boolean(kind) else 0
+        return tidy_labels(pc.fill_null(array, fill).to_numpy(zero_copy_only=False))
+    if pa.types.is_timestamp(kind):
+        array = pc.strftime(
+            array.cast(pa.timestamp("s", kind.tz), safe=False), format="%Y-%m-%d %H:%M:%S"
+        )
+    elif pa.types.is_date(kind) or pa.types.is_string_view(kind):
+        array = array.cast(pa.string())
+    elif not (pa.types.is_string(kind) or pa.types.is_large_string(kind) or pa.types.is_null(kind)):
+        raise TypeError(
+            f"column {name!r} must hold labels (text, whole numbers, booleans or dates); "
+            f"it holds {kind}; convert it first"
+        )
+    encoded = array.dictionary_encode()
+    levels = np.array([*encoded.dictionary.to_pylist(), ""], dtype=object)
+    return np.asarray(
+        levels[pc.fill_null(encoded.indices, len(levels) - 1).to_numpy(zero_copy_only=False)]
+    )
+
+
+def tidy_labels(values: NDArray[Any]) -> NDArray[Any]:
+    """Whole numbers as int64 whatever their width, so that labels compare equal everywhere."""
+    if values.dtype.kind == "u" and len(values) and values.max() > np.iinfo(np.int64).max:
+        return values
+    if values.dtype.kind in "iu":
+        return np.asarray(values, dtype=np.int64)
+    if values.dtype.kind == "f":
+        whole = np.nan_to_num(values)
+        if np.abs(whole).max(initial=0) < 2**53 and (whole == np.trunc(whole)).all():
+            return whole.astype(np.int64)
+        return np.asarray(values, dtype=np.float64)
+    return values
+
+
+def _absent(name: str, role: str, available: Sequence[Any]) -> str:
+    """Message for a column that is not there, with the nearest names."""
+    names = [n for n in available if isinstance(n, str)]
+    near = difflib.get_close_matches(name, names, n=3)
+    hint = (
+        f"did you mean {' or '.join(repr(n) for n in near)}?"
+        if near
+        else f"it has {', '.join(map(repr, names[:10]))}"
+    )
+    return f"column {name!r} ({role}) is not in the table; {hint}"

@@ -1,0 +1,572 @@
+"""Sufficient statistics by group: whatever needs only sums never sees rows.
+
+Counts, means and centred cross products of columns, by arm, segment, day or whatever else. They
+add up: over shards, over days, over groups. Sums are taken around a pilot centre and scaled by
+powers of two, so that an offset of 1e9 or values of 1e150 lose nothing.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import tempfile
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from causal.frame import Table, check_columns, column_names, open_table
+from causal.rows import EngineRows, Groups, Pilot, Rows, open_rows
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    import ibis.expr.types as ir
+    from numpy.typing import NDArray
+
+_CANCELLATION = 1e4  # sums around a centre this many variances away are taken again, by group
+
+
+@dataclass(frozen=True)
+class Moments:
+    """Counts, means and centred cross products by group.
+
+    Parameters
+    ----------
+    columns : tuple of str, length k
+        The numbers.
+    by : tuple of str
+        The keys of the groups; empty for one group.
+    keys : pyarrow.Table (g rows)
+        One row a group; no columns when `by` is empty.
+    n : int64 array (g,)
+        Rows, or units where `unit` is set.
+    mean : array (g, k)
+        Means, weighted where `weight` is set.
+    cross : array (g, k, k)
+        Sum of (x - mean)(x - mean)', weighted where `weight` is set.
+    weight : array (g,), optional
+        Sum of weights.
+    unit : str, optional
+        The column whose rows were summed before moments were taken over units.
+    """
+
+    columns: tuple[str, ...]
+    by: tuple[str, ...]
+    keys: pa.Table
+    n: NDArray[np.int64]
+    mean: NDArray[np.float64]
+    cross: NDArray[np.float64]
+    weight: NDArray[np.float64] | None = None
+    unit: str | None = None
+
+    def __len__(self) -> int:
+        return len(self.n)
+
+    def merge(self, other: Moments, *, disjoint_units: bool = False) -> Moments:
+        """Moments of both parts together; groups that only one part has are kept.
+
+        Parameters
+        ----------
+        other : Moments
+            Of the same columns, keys and unit.
+        disjoint_units : bool
+            Say True to promise that no unit is in both parts. A viewer who returns tomorrow is one
+            viewer, not two: days of unit moments do not add; add `unit_cube` tables instead.
+
+        Raises
+        ------
+        ValueError
+            If the parts differ in kind, or hold units that are not promised to be disjoint.
+
+        References
+        ----------
+        Chan, Golub and LeVeque (1983). Algorithms for computing the sample variance, eq. 2.1.
+        """
+        mine = (self.columns, self.by, self.unit, self.weight is None)
+        if mine != (other.columns, other.by, other.unit, other.weight is None):
+            raise ValueError(
+                "merge needs the same columns, by, unit and weight in both parts; got "
+                f"{self.columns} by {self.by} and {other.columns} by {other.by}"
+            )
+        if self.unit is not None and not disjoint_units:
+            raise ValueError(
+                f"moments over {self.unit!r} do not add: a unit in both parts would count twice; "
+                "append unit_cube tables and aggregate again, or pass disjoint_units=True if no "
+                "unit is in both"
+            )
+        both = Moments(
+            columns=self.columns,
+            by=self.by,
+            keys=pa.concat_tables([self.keys, other.keys], promote_options="permissive"),
+            n=np.concatenate([self.n, other.n]),
+            mean=np.concatenate([self.mean, other.mean]),
+            cross=np.concatenate([self.cross, other.cross]),
+            weight=None
+            if self.weight is None or other.weight is None
+            else np.concatenate([self.weight, other.weight]),
+            unit=self.unit,
+        )
+        return both._pooled(self.by)
+
+    def roll_up(self, by: Sequence[str]) -> Moments:
+        """Moments by fewer keys.
+
+        Over units this is exact only when no unit is in two of the groups that are joined: the
+        same promise as in `merge`, which the caller makes by rolling up.
+
+        Raises
+        ------
+        ValueError
+            If a key is not one of `self.by`.
+        """
+        check_columns(self.by, {"by": list(by)})
+        return self._pooled(tuple(by))
+
+    def select(self, **key_values: object) -> Moments:
+        """Only the groups whose keys have these values.
+
+        Raises
+        ------
+        ValueError
+            If a key is unknown or no group has these values.
+        """
+        check_columns(self.by, {"by": list(key_values)})
+        keep = np.ones(len(self), dtype=bool)
+        for name, value in key_values.items():
+            keep &= np.array([k == value for k in self.keys.column(name).to_pylist()], dtype=bool)
+        if not keep.any():
+            raise ValueError(f"no group has {key_values}; groups are {self.keys.to_pylist()[:5]}")
+        return Moments(
+            columns=self.columns,
+            by=self.by,
+            keys=self.keys.filter(pa.array(keep)),
+            n=self.n[keep],
+            mean=self.mean[keep],
+            cross=self.cross[keep],
+            weight=None if self.weight is None else self.weight[keep],
+            unit=self.unit,
+        )
+
+    def covariance(self, ddof: int = 1) -> NDArray[np.float64]:
+        """Covariance matrices, shape (g, k, k), in squared units of the columns.
+
+        Raises
+        ------
+        ValueError
+            If a group has no more than `ddof` rows.
+        """
+        if (self.n <= ddof).any():
+            few = self.keys.filter(pa.array(self.n <= ddof)).to_pylist()[:5]
+            raise ValueError(f"a covariance needs more than {ddof} rows a group; too few in {few}")
+        if self.weight is None:
+            return self.cross / (self.n - ddof)[:, None, None]
+        return self.cross / (self.weight * (1 - ddof / self.n))[:, None, None]
+
+    def to_parquet(self, path: str | Path) -> None:
+        """Write to one Parquet file, under a temporary name first."""
+        g = len(self)
+        arrays = {
+            "n": pa.array(self.n),
+            "mean": pa.array(list(self.mean)),
+            "cross": pa.array(list(self.cross.reshape(g, -1))),
+        }
+        if self.weight is not None:
+            arrays["weight"] = pa.array(self.weight)
+        kind = {"columns": self.columns, "by": self.by, "unit": self.unit}
+        keys = {f"key{j}": self.keys.column(name) for j, name in enumerate(self.by)}
+        table = pa.table({**keys, **arrays}, metadata={"livelift_moments": json.dumps(kind)})
+        target = Path(path)
+        handle, temporary = tempfile.mkstemp(dir=target.parent, suffix=".tmp")
+        os.close(handle)
+        try:
+            pq.write_table(table, temporary)
+            Path(temporary).replace(target)
+        except BaseException:
+            Path(temporary).unlink(missing_ok=True)
+            raise
+
+    @classmethod
+    def read_parquet(cls, path: str | Path) -> Moments:
+        """Read what `to_parquet` wrote.
+
+        Raises
+        ------
+        ValueError
+            If the file holds no moments.
+        """
+        table = pq.read_table(path)
+        kind = (table.schema.metadata or {}).get(b"livelift_moments")
+        if kind is None:
+            raise ValueError(f"{path}: holds no moments; write them with Moments.to_parquet")
+        d = json.loads(kind)
+        g, k = table.num_rows, len(d["columns"])
+        keys = [table.column(f"key{j}") for j in range(len(d["by"]))]
+        return cls(
+            columns=tuple(d["columns"]),
+            by=tuple(d["by"]),
+            keys=pa.table(keys, names=d["by"]) if keys else _no_keys(g),
+            n=table.column("n").to_numpy(),
+            mean=np.array(table.column("mean").to_pylist()).reshape(g, k),
+            cross=np.array(table.column("cross").to_pylist()).reshape(g, k, k),
+            weight=table.column("weight").to_numpy() if "weight" in table.column_names else None,
+            unit=d["unit"],
+        )
+
+    def _pooled(self, by: tuple[str, ...]) -> Moments:
+        """Pool groups that agree in `by`, in one vectorised step."""
+        labels = [
+            tuple(row) for row in zip(*[self.keys.column(c).to_pylist() for c in by], strict=True)
+        ]
+        labels = labels or [()] * len(self)
+        order = sorted(set(labels), key=lambda key: tuple((str(type(v)), v) for v in key))
+        position = {key: j for j, key in enumerate(order)}
+        code = np.array([position[key] for key in labels])
+        g, k = len(order), len(self.columns)
+        w = self.n.astype(np.float64) if self.weight is None else self.weight
+        total = np.bincount(code, w, g)
+        mean = np.zeros((g, k))
+        np.add.at(mean, code, w[:, None] * (self.mean - self.mean[0]))
+        mean = mean / total[:, None] + self.mean[0]
+        d = self.mean - mean[code]
+        cross = np.zeros((g, k, k))
+        np.add.at(cross, code, self.cross + w[:, None, None] * d[:, :, None] * d[:, None, :])
+        first = np.array([labels.index(key) for key in order])
+        return Moments(
+            columns=self.columns,
+            by=by,
+            keys=self.keys.select(list(by)).take(pa.array(first)) if by else _no_keys(g),
+            n=np.bincount(code, self.n, g).astype(np.int64),
+            mean=mean,
+            cross=cross,
+            weight=None if self.weight is None else total,
+            unit=self.unit,
+        )
+
+
+@dataclass(frozen=True)
+class Coefficients:
+    """Least squares from moments: `coef` (1 + k,) with the intercept first, its classical covariance,
+    the share of variance explained and the residual degrees of freedom.
+    """
+
+    coef: NDArray[np.float64]
+    classical_cov: NDArray[np.float64]
+    r_squared: float
+    df: int
+
+
+def group_moments(
+    data: Table,
+    *,
+    columns: Sequence[str],
+    by: Sequence[str] = (),
+    unit: str | None = None,
+    weight: str | None = None,
+) -> Moments:
+    """Means and centred cross products by group, in one pass over the rows.
+
+    Parameters
+    ----------
+    data : Table
+        Any kind that the door takes; small tables in memory go through numpy, the rest through the
+        engine, with the same answer to 1e-12.
+    columns : sequence of str
+        Numbers without missing values.
+    by : sequence of str
+        Keys of the groups.
+    unit : str, optional
+        Sum rows to one record per (by, unit) first; moments are then over units.
+    weight : str, optional
+        Weights of rows, >= 0; not together with `unit`.
+
+    Returns
+    -------
+    Moments
+
+    Raises
+    ------
+    ValueError
+        If a column is absent, in two roles, infinite or missing; weights are negative or all 0 in a
+        group; a sum of squares overflows.
+    TypeError
+        If `data` is not a table or a column does not hold numbers.
+
+    Examples
+    --------
+    >>> import pandas as pd
+    >>> log = pd.DataFrame({"arm": ["A", "A", "B"], "watch_s": [1.0, 3.0, 5.0]})
+    >>> group_moments(log, columns=["watch_s"], by=["arm"]).mean.tolist()
+    [[2.0], [5.0]]
+    """
+    if unit is not None and weight is not None:
+        raise ValueError(
+            "weight and unit do not go together; weight the column before it is summed"
+        )
+    names = _checked_names(data, columns, by, unit, weight)
+    rows = open_rows(data, numeric=names.numeric, labels=names.labels)
+    _no_gaps(rows, names.numeric)
+    if unit is not None:
+        keys = [*names.by, "unit"]
+        rows = rows.grouped(keys, {c: _column(c) for c in names.values})
+    groups, mean, cross, total = centred_moments(
+        rows, names.values, names.by, weight=None if weight is None else "weight"
+    )
+    keys = {name: pa.array(groups.keys[a].tolist()) for name, a in zip(by, names.by, strict=True)}
+    return Moments(
+        columns=tuple(columns),
+        by=tuple(by),
+        keys=pa.table(keys) if keys else _no_keys(1),
+        n=groups.n,
+        mean=mean,
+        cross=_scaled_back(cross, columns),
+        weight=None if weight is None else total,
+        unit=unit,
+    )
+
+
+def unit_cube(data: Table, *, columns: Sequence[str], by: Sequence[str], unit: str) -> ir.Table:
+    """Sums of columns per group and unit: what is cached, appended to daily and aggregated again.
+
+    Parameters
+    ----------
+    data : Table
+        Any kind that the door takes.
+    columns : sequence of str
+        Numbers without missing values.
+    by : sequence of str
+        Such as arm, segment, day.
+    unit : str
+        Such as viewer_id.
+
+    Returns
+    -------
+    ibis table
+        Columns `by`, `unit`, ``n_rows`` and the sums under their own names. Cubes of two days are
+        joined by appending and summing by (`by`, `unit`): exact also for units in both.
+
+    Raises
+    ------
+    ValueError
+        If a column is absent, in two roles, called ``n_rows``, infinite or missing.
+    TypeError
+        If `data` is not a table or a column does not hold numbers.
+
+    Examples
+    --------
+    >>> import pandas as pd
+    >>> log = pd.DataFrame({"arm": [0, 0, 1], "viewer_id": [7, 7, 8], "gifts": [1, 2, 5]})
+    >>> cube = unit_cube(log, columns=["gifts"], by=["arm"], unit="viewer_id")
+    >>> cube.to_pandas().sort_values("arm")["gifts"].tolist()
+    [3.0, 5.0]
+    """
+    if "n_rows" in (*columns, *by, unit):
+        raise ValueError("the cube counts rows in 'n_rows'; rename your column 'n_rows' first")
+    names = _checked_names(data, columns, by, unit, None)
+    table = open_table(data, columns=[*columns, *by, unit])
+    rows = EngineRows.opened(table, names.numeric, names.labels)
+    _no_gaps(rows, names.numeric)
+    cube = rows.grouped([*names.by, "unit"], {c: _column(c) for c in names.values}).table
+    back = {name: cube[alias] for alias, name in {**names.labels, **names.numeric}.items()}
+    return cube.select(**back, n_rows=cube["n"].cast("int64"))
+
+
+def least_squares_from(
+    moments: Moments, *, outcome: str, regressors: Sequence[str]
+) -> Coefficients:
+    """Least squares of one column on others, with an intercept, from moments alone.
+
+    Parameters
+    ----------
+    moments : Moments
+        Several groups are pooled first.
+    outcome : str
+        One of ``moments.columns``.
+    regressors : sequence of str
+        Others of them.
+
+    Returns
+    -------
+    Coefficients
+
+    Raises
+    ------
+    ValueError
+        If a column is absent, regressors are collinear, or there are no degrees of freedom left.
+    """
+    check_columns(moments.columns, {"outcome": outcome, "regressors": list(regressors)})
+    m = moments.roll_up([])
+    y = moments.columns.index(outcome)
+    x = [moments.columns.index(name) for name in regressors]
+    n, mean, cross = int(m.n[0]), m.mean[0], m.cross[0]
+    total = float(n) if m.weight is None else float(m.weight[0])
+    df = n - len(x) - 1
+    if df <= 0:
+        raise ValueError(f"{len(x)} regressors need more than {len(x) + 1} rows; got {n}")
+    inverse = inverse_of_cross(cross[np.ix_(x, x)], list(regressors))
+    slope = inverse @ cross[x, y]
+    residual = max(float(cross[y, y] - slope @ cross[x, y]), 0.0)
+    sigma2 = residual / df
+    coef = np.concatenate([[mean[y] - slope @ mean[x]], slope])
+    cov = np.empty((len(x) + 1, len(x) + 1))
+    cov[1:, 1:] = inverse
+    cov[0, 1:] = cov[1:, 0] = -inverse @ mean[x]
+    cov[0, 0] = 1 / total + mean[x] @ inverse @ mean[x]
+    explained = 1 - residual / cross[y, y] if cross[y, y] > 0 else 0.0
+    return Coefficients(coef, sigma2 * cov, float(explained), df)
+
+
+def centred_moments(
+    rows: Rows, columns: Sequence[str], by: Sequence[str], *, weight: str | None = None
+) -> tuple[Groups, NDArray[np.float64], NDArray[np.float64], NDArray[np.float64]]:
+    """Means (g, k), centred cross products (g, k, k) and sums of weights (g,) of opened rows.
+
+    One pass around a pilot centre; a second, around the groups' own means, only when a group lies
+    so far from the pilot that its squares would cancel.
+    """
+    pilot = rows.pilot(columns)
+    groups, mean, cross, total = _around(rows, columns, by, pilot, weight)
+    if not (np.isfinite(mean).all() and np.isfinite(cross).all()):
+        pilot = rows.pilot(columns, exact=True)
+        groups, mean, cross, total = _around(rows, columns, by, pilot, weight)
+    offset = total[:, None] * mean**2
+    spread = np.einsum("gjj->gj", cross)
+    centre = np.array([pilot.centre[c] for c in columns])
+    scale = np.array([pilot.scale[c] for c in columns])
+    if (offset > _CANCELLATION * spread).any():
+        near = {f"centre_{c}": centre[j] + scale[j] * mean[:, j] for j, c in enumerate(columns)}
+        moved = rows.attach(groups, near).derive({c: _moved(c) for c in columns})
+        zero = Pilot(dict.fromkeys(columns, 0.0), pilot.scale)
+        groups, shift, cross, total = _around(moved, columns, by, zero, weight)
+        mean_back = np.column_stack([near[f"centre_{c}"] for c in columns]) + scale * shift
+    else:
+        mean_back = centre + scale * mean
+    with np.errstate(over="ignore"):
+        return groups, mean_back, cross * scale[:, None] * scale[None, :], total
+
+
+def inverse_of_cross(cross: NDArray[np.float64], names: Sequence[str]) -> NDArray[np.float64]:
+    """Inverse of a matrix of centred cross products.
+
+    Raises
+    ------
+    ValueError
+        If a column is constant, or collinear with those before it; it is named.
+    """
+    scale = np.sqrt(np.diag(cross))
+    for j, name in enumerate(names):
+        if scale[j] == 0:
+            raise ValueError(f"column {name!r} is constant; leave it out")
+    correlation = cross / np.outer(scale, scale)
+    for j, name in enumerate(names):
+        before = correlation[:j, :j]
+        left = 1 - correlation[j, :j] @ np.linalg.solve(before, correlation[:j, j]) if j else 1.0
+        if left < 1e-10:
+            raise ValueError(
+                f"column {name!r} is collinear with the columns before it; leave it out"
+            )
+    return np.asarray(np.linalg.inv(correlation) / np.outer(scale, scale))
+
+
+@dataclass(frozen=True)
+class _Names:
+    """Aliases of checked columns: `values` and `by` are lists of aliases."""
+
+    numeric: dict[str, str]
+    labels: dict[str, str]
+    values: list[str]
+    by: list[str]
+
+
+def _checked_names(
+    data: Table, columns: Sequence[str], by: Sequence[str], unit: str | None, weight: str | None
+) -> _Names:
+    """Check columns and give them aliases."""
+    roles = {"columns": list(columns), "by": list(by), "unit": unit, "weight": weight}
+    if isinstance(columns, str) or isinstance(by, str):
+        raise TypeError("columns and by must be lists of names; put a single name into a list")
+    check_columns(column_names(data), roles)
+    if not columns:
+        raise ValueError("columns must name at least one column; got none")
+    numeric = {f"x{j}": name for j, name in enumerate(columns)}
+    values = list(numeric)
+    labels = {f"by{j}": name for j, name in enumerate(by)}
+    keys = list(labels)
+    if unit is not None:
+        labels["unit"] = unit
+    if weight is not None:
+        numeric["weight"] = weight
+    return _Names(numeric, labels, values, keys)
+
+
+def _no_gaps(rows: Rows, numeric: dict[str, str]) -> None:
+    """Raise unless every number is there."""
+    for alias, name in numeric.items():
+        if count := rows.n_missing(alias):
+            raise ValueError(
+                f"column {name!r} must not be missing; {count} rows are; drop or fill them"
+            )
+
+
+def _around(
+    rows: Rows, columns: Sequence[str], by: Sequence[str], pilot: Pilot, weight: str | None
+) -> tuple[Groups, NDArray[np.float64], NDArray[np.float64], NDArray[np.float64]]:
+    """Scaled means and centred cross products around a pilot."""
+    k = len(columns)
+    pairs = [(i, j) for i in range(k) for j in range(i, k)]
+    sums: dict[str, Any] = {f"s{j}": _scaled(pilot, c, None, weight) for j, c in enumerate(columns)}
+    sums |= {f"p{i}_{j}": _scaled(pilot, columns[i], columns[j], weight) for i, j in pairs}
+    if weight is not None:
+        sums["w"] = _column(weight)
+    groups = rows.sums(by, sums)
+    total = groups.n.astype(np.float64) if weight is None else groups.values["w"]
+    if (total <= 0).any():
+        raise ValueError("weights must not be all 0 in a group; drop the group or its weights")
+    mean = np.column_stack([groups.values[f"s{j}"] for j in range(k)]) / total[:, None]
+    cross = np.empty((len(groups), k, k))
+    with np.errstate(invalid="ignore", over="ignore"):
+        for i, j in pairs:
+            product = groups.values[f"p{i}_{j}"] - total * mean[:, i] * mean[:, j]
+            cross[:, i, j] = cross[:, j, i] = product
+    diagonal = np.einsum("gjj->gj", cross)
+    diagonal[diagonal < 0] = 0.0  # rounding of a constant column
+    return groups, mean, cross, total
+
+
+def _scaled(pilot: Pilot, left: str, right: str | None, weight: str | None) -> Any:  # noqa: ANN401 — a formula
+    """Formula of a centred, scaled column, or of the product of two."""
+
+    def formula(c: Any) -> Any:  # noqa: ANN401 — columns of arrays or of the engine
+        value = (c[left] - pilot.centre[left]) / pilot.scale[left]
+        if right is not None:
+            value = value * ((c[right] - pilot.centre[right]) / pilot.scale[right])
+        return value if weight is None else value * c[weight]
+
+    return formula
+
+
+def _moved(name: str) -> Any:  # noqa: ANN401 — a formula
+    """Formula of a column minus its group's centre."""
+    return lambda c: c[name] - c[f"centre_{name}"]
+
+
+def _column(name: str) -> Any:  # noqa: ANN401 — a formula
+    """Formula of the column itself."""
+    return lambda c: c[name]
+
+
+def _scaled_back(cross: NDArray[np.float64], columns: Sequence[str]) -> NDArray[np.float64]:
+    """The cross products, once they are known to fit a double."""
+    bad = ~np.isfinite(np.einsum("gjj->gj", cross)).all(axis=0)
+    if bad.any():
+        name = columns[int(np.flatnonzero(bad)[0])]
+        raise ValueError(f"column {name!r} has squares beyond the range of a double; rescale it")
+    return cross
+
+
+def _no_keys(g: int) -> pa.Table:
+    """A table of g rows without columns: the keys of groups by nothing."""
+    return pa.table({"row": pa.nulls(g)}).select([])
