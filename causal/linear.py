@@ -45,7 +45,7 @@ class LinearFit:
     resid : (n_rows,) array
         y - X coef, unweighted, for every row that was passed.
     bread : (rank, rank) array
-        (X'WX)^-1 of the kept columns; W holds `weights`, W = I without.
+        (X'WX)^-1 of the kept columns; W holds the scaled `weights` below, W = I without.
     leverage : (n_rows,) array
         Diagonal of the hat matrix of sqrt(w) X; 0 for rows of weight 0.
     n : int
@@ -218,8 +218,7 @@ def covariance(
     EstimationWarning
         If a two-way covariance had negative eigenvalues (set to 0). For CR2 if a coefficient
         depends on directions that lie inside a single cluster (a dummy of that cluster, the one
-        treated cluster): the variance from there cannot be seen; where nothing can be seen the
-        variance and its df are 0.
+        treated cluster): the variance from there cannot be seen; where nothing can be seen df is 0.
 
     Notes
     -----
@@ -311,6 +310,15 @@ class _Scaled:
     scale: NDArray[np.float64]
 
 
+@dataclass(frozen=True, slots=True, eq=False)
+class _Independent:
+    """QR of the columns at `kept`; the others depend on them."""
+
+    Q: NDArray[np.float64]
+    R: NDArray[np.float64]
+    kept: NDArray[np.intp]
+
+
 def _fit(
     X: NDArray[np.float64],
     y: NDArray[np.float64],
@@ -323,26 +331,24 @@ def _fit(
     _check_size(Xu)
     constant = _constant_column(Xu)
     centred = np.full(len(names), constant is not None)
-    centred[constant:][:1] = False
+    if constant is not None:
+        centred[constant] = False
     x_scaled = _standardised(Xu.T, wu, centred)
     y_scaled = _standardised(yu[None, :], wu, np.array([constant is not None]))
-    Q, R = linalg.qr(x_scaled.rows.T, mode="economic", overwrite_a=True, check_finite=False)
-    kept = _independent_columns(R)
-    if len(kept) < len(names):
-        turn, R = np.linalg.qr(R[:, kept])
-        Q = Q @ turn
+    qr = _independent_part(x_scaled.rows)
+    kept, center = qr.kept, x_scaled.center[qr.kept]
     dropped = tuple(name for j, name in enumerate(names) if j not in kept)
     _warn_dropped(dropped)
-    kept_names, center = tuple(names[j] for j in kept), x_scaled.center[kept]
-    to_basis = linalg.solve_triangular(R, np.eye(len(kept))) / x_scaled.scale[kept, None]
-    slopes = to_basis @ (Q.T @ y_scaled.rows[0]) * y_scaled.scale[0]
+    to_basis = linalg.solve_triangular(qr.R, np.eye(len(kept))) / x_scaled.scale[kept, None]
+    slopes = to_basis @ (qr.Q.T @ y_scaled.rows[0]) * y_scaled.scale[0]
     from_basis, coef = to_basis.copy(), slopes.copy()
     if constant is not None:
         at, level = int(np.searchsorted(kept, constant)), Xu[0, constant]
         from_basis[at] -= center @ to_basis / level
         coef[at] += (y_scaled.center[0] - center @ slopes) / level
     leverage = np.zeros(len(y))
-    leverage[used] = np.minimum(np.einsum("ij,ij->i", Q, Q), 1.0)
+    leverage[used] = np.minimum(np.einsum("ij,ij->i", qr.Q, qr.Q), 1.0)
+    kept_names = tuple(names[j] for j in kept)
     return LinearFit(
         coef=coef,
         resid=(y - y_scaled.center[0]) - (_kept_columns(X, kept) - center) @ slopes,
@@ -386,9 +392,10 @@ def _constant_column(X: NDArray[np.float64]) -> int | None:
     return int(found[0]) if len(found) else None
 
 
-def _independent_columns(R: NDArray[np.float64]) -> NDArray[np.intp]:
-    """Columns that add a direction to those before them (limited pivoting on the small R)."""
-    basis, kept = np.zeros((R.shape[0], 0)), []
+def _independent_part(Z: NDArray[np.float64]) -> _Independent:
+    """QR of unit-norm rows Z' that add a direction to those before them; overwrites Z."""
+    Q, R = linalg.qr(Z.T, mode="economic", overwrite_a=True, check_finite=False)
+    basis, kept = np.zeros((len(R), 0)), []
     for j, column in enumerate(R.T):
         rest = column - basis @ (basis.T @ column)
         rest -= basis @ (basis.T @ rest)  # once more: one pass leaves rounding behind
@@ -398,7 +405,10 @@ def _independent_columns(R: NDArray[np.float64]) -> NDArray[np.intp]:
             kept.append(j)
     if not kept:
         raise ValueError("X must have a column that is not 0; all are: pass a regressor")
-    return np.array(kept, dtype=np.intp)
+    if len(kept) < len(Z):
+        turn, R = np.linalg.qr(R[:, kept])
+        Q = Q @ turn
+    return _Independent(Q, R, np.array(kept, dtype=np.intp))
 
 
 def _warn_dropped(dropped: tuple[str, ...]) -> None:

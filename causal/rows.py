@@ -81,6 +81,12 @@ class Rows(Protocol):
     def attach(self, groups: Groups, values: Mapping[str, NDArray[np.float64]]) -> Rows:
         """Give every row its group's values as columns."""
 
+    def accumulated(self, column: str) -> Rows:
+        """Every row again under each later value of a label: day 1 belongs to days 1, 2, 3 ..."""
+
+    def numbered(self, name: str) -> Rows:
+        """Add a column that tells rows apart."""
+
     def order_statistics(self, column: str, ranks: Sequence[int]) -> NDArray[np.float64]:
         """Values of the given ranks (1 is the least) of a column without missing values."""
 
@@ -140,7 +146,7 @@ class ArrayRows:
 
     def derive(self, columns: Mapping[str, Expression]) -> ArrayRows:
         """Add columns; groups found before stay known."""
-        added = {k: self._evaluate(f) for k, f in columns.items()}
+        added = {k: self._broadcast(f) for k, f in columns.items()}
         kept = {k: v for k, v in self._groups.items() if not set(k) & set(added)}
         return ArrayRows({**self.columns, **added}, self.n_rows, kept)
 
@@ -169,6 +175,19 @@ class ArrayRows:
         added = {k: v[code] for k, v in values.items()}
         return ArrayRows({**self.columns, **added}, self.n_rows, self._groups)
 
+    def accumulated(self, column: str) -> ArrayRows:
+        """Every row again under each later value of a label."""
+        code, levels = codes(self.columns[column])
+        index = [np.flatnonzero(code <= j) for j in range(len(levels))]
+        taken = np.concatenate(index)
+        repeated = {k: v[taken] for k, v in self.columns.items()}
+        repeated[column] = np.repeat(levels, [len(i) for i in index])
+        return ArrayRows(repeated, len(taken))
+
+    def numbered(self, name: str) -> ArrayRows:
+        """Add a column that tells rows apart."""
+        return ArrayRows({**self.columns, name: np.arange(self.n_rows)}, self.n_rows)
+
     def order_statistics(self, column: str, ranks: Sequence[int]) -> NDArray[np.float64]:
         """Values of the given ranks (1 is the least)."""
         index = np.asarray(ranks) - 1
@@ -189,6 +208,10 @@ class ArrayRows:
     def fetch(self, columns: Sequence[str]) -> dict[str, NDArray[Any]]:
         """The columns as arrays."""
         return {name: self.columns[name] for name in columns}
+
+    def _broadcast(self, formula: Expression) -> NDArray[Any]:
+        """A formula over all rows, in its own type: labels stay labels."""
+        return np.broadcast_to(np.asarray(formula(self.columns)), (self.n_rows,))
 
     def _evaluate(self, formula: Expression) -> NDArray[np.float64]:
         """A formula over all rows as float64."""
@@ -296,6 +319,19 @@ class EngineRows:
         same = [self.table[k] == small[f"key_of_{k}"] for k in groups.keys]
         joined = self.table.inner_join(small, same)
         return self._with(joined.select(*self.table.columns, *values))
+
+    def accumulated(self, column: str) -> EngineRows:
+        """Every row again under each later value of a label."""
+        later = self.table.select(later=self.table[column]).distinct()
+        joined = self.table.inner_join(later, [self.table[column] <= later["later"]])
+        others = [name for name in self.table.columns if name != column]
+        return self._with(joined.select(*others, **{column: joined["later"]}))
+
+    def numbered(self, name: str) -> EngineRows:
+        """Add a column that tells rows apart."""
+        import ibis  # noqa: PLC0415 — loaded only when used
+
+        return self._with(self.table.mutate(**{name: ibis.row_number()}))
 
     def order_statistics(self, column: str, ranks: Sequence[int]) -> NDArray[np.float64]:
         """Values of the given ranks (1 is the least)."""

@@ -1,0 +1,89 @@
+"""`PolicyValue`: an off-policy value with the diagnostics of the weights behind it."""
+
+from __future__ import annotations
+
+import html
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from causal.decisions.weights import WeightDiagnostics
+from causal.effect import Effect
+from causal.values import known_fields
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    import pandas as pd
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PolicyValue:
+    """What a policy would have earned, and how well the log supports saying so.
+
+    Parameters
+    ----------
+    effect : Effect
+        The value (mean reward a row, or a slate) or the lift over the policy that logged.
+    diagnostics : WeightDiagnostics
+        Read them first: an interval from few effective rows is not to be believed.
+
+    Examples
+    --------
+    >>> import pandas as pd
+    >>> from causal import off_policy_value
+    >>> log = pd.DataFrame({"click": [1, 0] * 200, "p": 0.5, "new": [0.6, 0.4] * 200})
+    >>> value = off_policy_value(log, reward="click", propensity="p", target="new")
+    >>> round(value.estimate, 3), round(value.diagnostics.ess, 1)
+    (0.6, 384.6)
+    """
+
+    effect: Effect
+    diagnostics: WeightDiagnostics
+
+    def __str__(self) -> str:
+        return self.summary()
+
+    @property
+    def estimate(self) -> float:
+        """The effect's estimate."""
+        return self.effect.estimate
+
+    @property
+    def std_error(self) -> float:
+        """The effect's standard error."""
+        return self.effect.std_error
+
+    def conf_int(self, level: float = 0.95) -> tuple[float, float]:
+        """The effect's confidence interval."""
+        return self.effect.conf_int(level)
+
+    @property
+    def p_value(self) -> float:
+        """The effect's two-sided p-value against 0."""
+        return self.effect.p_value
+
+    def summary(self, level: float = 0.95) -> str:
+        """Two lines: the effect, and the weights behind it."""
+        return f"{self.effect.summary(level)}\n{self.diagnostics.summary()}"
+
+    def to_frame(self, level: float = 0.95) -> pd.DataFrame:
+        """One row: the effect's columns, then those of the diagnostics that it does not have."""
+        frame = self.effect.to_frame(level)
+        figures = self.diagnostics.to_frame()
+        return frame.join(figures[[name for name in figures.columns if name not in frame.columns]])
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain JSON values; `from_dict` gives back an equal result."""
+        return {"effect": self.effect.to_dict(), "diagnostics": self.diagnostics.to_dict()}
+
+    @classmethod
+    def from_dict(cls, d: Mapping[str, Any]) -> PolicyValue:
+        """Make a policy value from what `to_dict` returned, also after JSON."""
+        fields = known_fields(cls, d)
+        return cls(
+            effect=Effect.from_dict(fields["effect"]),
+            diagnostics=WeightDiagnostics.from_dict(fields["diagnostics"]),
+        )
+
+    def _repr_html_(self) -> str:
+        return f"<pre>{html.escape(self.summary())}</pre>"

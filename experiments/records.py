@@ -1,0 +1,515 @@
+"""From a log to records: one row for each unit that a metric averages over.
+
+The log is opened once for all metrics. Metrics that count per viewer share one aggregation to
+viewers; their sums come from it. A record carries the aliases that `experiments.differences` reads:
+``arm``, ``y``, for ratios ``d``, covariates ``x0 ...``, and where asked ``w cluster cell trigger``.
+"""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any, Literal
+
+import numpy as np
+from scipy import special
+
+from causal.effect import EstimationWarning
+from causal.frame import Table, check_columns, check_one_of, column_names
+from causal.rows import Expression, Rows, both, open_rows, present, select
+from experiments.metric import Mean, Metric, Quantile, Ratio
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+_MOST_ARMS = 50
+
+
+@dataclass(frozen=True)
+class Records:
+    """Records of one metric, ready to be compared between arms.
+
+    `clusters` says how standard errors see them: ``"none"`` independent, ``"records"`` each record
+    is a cluster (within its arm and cell), ``"coarser"`` records share clusters.
+    """
+
+    rows: Rows
+    metric: Metric
+    clusters: Literal["none", "records", "coarser"]
+    weighted: bool
+    counted: str
+    details: dict[str, Any]
+
+    @property
+    def is_ratio(self) -> bool:
+        """Whether a record has a denominator."""
+        return isinstance(self.metric, Ratio)
+
+    @property
+    def covariates(self) -> tuple[str, ...]:
+        """Names behind the aliases x0, x1 ..., in that order."""
+        names = self.metric.covariates
+        if isinstance(self.metric, Ratio) and self.metric.covariate_ratio is not None:
+            return (*names, " / ".join(self.metric.covariate_ratio))
+        return names
+
+    def with_rows(self, rows: Rows) -> Records:
+        """The same records behind other rows."""
+        return Records(
+            rows, self.metric, self.clusters, self.weighted, self.counted, dict(self.details)
+        )
+
+
+@dataclass(frozen=True)
+class Log:
+    """A log opened once for several metrics; column names are behind aliases."""
+
+    rows: Rows
+    metrics: tuple[Metric, ...]
+    arm: str
+    numeric: Mapping[str, str]
+    keys: Mapping[str, str]
+    unit: str | None
+    cluster: str | None
+    weight: str | None
+    trigger: str | None
+    cells: tuple[str, ...]
+    missing: Mapping[str, int]
+    arms: Mapping[Any, int]
+    _aggregated: dict[tuple[str, ...], Rows] = field(default_factory=dict, repr=False)
+
+    def records(
+        self, metric: Metric, *, cell: str | None = None, cumulative: bool = False
+    ) -> Records:
+        """Records of one metric, by cell if asked; `cumulative` repeats them under later cells."""
+        key = self.record_key(metric)
+        if key is None:
+            rows = self._single_rows(metric, cell, cumulative=cumulative)
+        else:
+            rows = self._unit_rows(metric, key, cell, cumulative=cumulative)
+        if isinstance(metric, Mean) and metric.winsor is not None:
+            rows, limits = _winsorised(rows, metric)
+        else:
+            limits = {}
+        if isinstance(metric, Ratio) and metric.covariate_ratio is not None:
+            rows = _linearised_covariate(rows, len(metric.covariates))
+        clusters: Literal["none", "records", "coarser"] = "none"
+        if key is not None and self.cluster in (None, key):
+            clusters = "records"
+        elif self.cluster is not None:
+            clusters = "coarser"
+        elif cumulative:
+            clusters = "records"
+        return Records(
+            rows=rows,
+            metric=metric,
+            clusters=clusters,
+            weighted=self.weight is not None,
+            counted=_noun(key or self.unit),
+            details={**_words_about(metric, key), **limits},
+        )
+
+    def record_key(self, metric: Metric) -> str | None:
+        """The column whose values are the metric's records; None when rows are."""
+        if isinstance(metric, Ratio):
+            return self.cluster
+        return metric.per
+
+    def counting_key(self) -> str | None:
+        """The column whose values are counted for the sample ratio; None when rows are."""
+        per = {self.record_key(m) for m in self.metrics} - {None}
+        return self.unit or self.cluster or (per.pop() if len(per) == 1 else None)
+
+    def units(self, key: str, cell: str | None = None) -> Rows:
+        """Sums of every metric's columns per arm, key (cluster) and cell."""
+        cluster = [self.cluster] if self.cluster not in (None, key) else []
+        cells = [cell] if cell is not None else []
+        by = ("arm", *(self.keys[c] for c in dict.fromkeys([key, *cluster, *cells]) if c))
+        if by in self._aggregated:
+            return self._aggregated[by]
+        finest = ("arm", *(self.keys[c] for c in dict.fromkeys([key, *cluster, *self.cells]) if c))
+        sums = self._sums()
+        if finest not in self._aggregated:
+            self._aggregated[finest] = self.rows.grouped(finest, sums)
+        if by != finest:
+            again: dict[str, Expression] = {name: _column(name) for name in sums}
+            self._aggregated[by] = self._aggregated[finest].grouped(by, again)
+        return self._aggregated[by]
+
+    def _sums(self) -> dict[str, Expression]:
+        """Formulas of all sums that some metric needs, each once."""
+        sums: dict[str, Expression] = {"rows": lambda _: 1.0}
+        if self.trigger is not None:
+            sums["trigger"] = _column("trigger")
+        for metric in self.metrics:
+            gaps = self.gaps(metric)
+            for name in metric_columns(metric):
+                sums[self._sum_alias(metric, name)] = _masked(self.numeric[name], gaps)
+            if gaps:
+                sums[self._sum_alias(metric, None)] = _masked(None, gaps)
+        return sums
+
+    def _sum_alias(self, metric: Metric, column: str | None) -> str:
+        """Alias of a column's sum; metrics with the same gaps share it. None is the count."""
+        gaps = self.gaps(metric)
+        what = "rows" if column is None else f"sum_{self.numeric[column]}"
+        return "_".join([what, *gaps]) if gaps else what
+
+    def gaps(self, metric: Metric) -> tuple[str, ...]:
+        """Aliases of the metric's columns that have missing values."""
+        names = metric_columns(metric)
+        return tuple(sorted({self.numeric[n] for n in names if self.missing.get(self.numeric[n])}))
+
+    def _single_rows(self, metric: Metric, cell: str | None, *, cumulative: bool) -> Rows:
+        """Rows themselves as records."""
+        gaps = self.gaps(metric)
+        rows = self.rows.where(_all_present(gaps)) if gaps else self.rows
+        columns = {a: _column(self.numeric[n]) for a, n in record_aliases(metric).items()}
+        if self.weight is not None:
+            columns["w"] = _column(self.numeric[self.weight])
+        columns |= self._key_columns(self.cluster, cell)
+        if cumulative:
+            if self.cluster is None:
+                rows = rows.numbered("cluster")
+            return rows.derive(columns).accumulated("cell")
+        return rows.derive(columns)
+
+    def _unit_rows(self, metric: Metric, key: str, cell: str | None, *, cumulative: bool) -> Rows:
+        """Units as records: sums of the outcome, means of the covariates."""
+        rows = self.units(key, cell)
+        gaps = self.gaps(metric)
+        count = self._sum_alias(metric, None)
+        if cumulative and cell is not None:
+            by = ["arm", *(self.keys[c] for c in dict.fromkeys([key, self.cluster, cell]) if c)]
+            again: dict[str, Expression] = {name: _column(name) for name in self._sums()}
+            rows = rows.accumulated(self.keys[cell]).grouped(by, again)
+        if gaps:
+            rows = rows.where(lambda c: c[count] > 0)
+        columns: dict[str, Expression] = {}
+        for alias, name in record_aliases(metric).items():
+            total = self._sum_alias(metric, name)
+            columns[alias] = _mean_of(total, count) if alias.startswith("x") else _column(total)
+        columns |= self._key_columns(self.cluster or key, cell)
+        return rows.derive(columns)
+
+    def _key_columns(self, cluster: str | None, cell: str | None) -> dict[str, Expression]:
+        """Aliases ``cluster`` and ``cell``."""
+        pairs = {"cluster": cluster, "cell": cell}
+        return {alias: _column(self.keys[name]) for alias, name in pairs.items() if name}
+
+
+def open_log(
+    frame: Table,
+    *,
+    metrics: Sequence[Metric],
+    arm: str,
+    unit: str | None = None,
+    cluster: str | None = None,
+    weight: str | None = None,
+    trigger: str | None = None,
+    cells: Sequence[str] = (),
+    missing: Literal["drop", "raise"] = "drop",
+) -> Log:
+    """Open and check a log for metrics; warns once about rows that are left out."""
+    check_one_of(missing, "missing", ("drop", "raise"))
+    names = column_names(frame)
+    for metric in metrics:
+        _check_roles(names, metric, arm, unit, cluster, weight, trigger)
+    check_columns(names, {"arm": arm, "by": list(cells)})
+    wanted = [c for m in metrics for c in metric_columns(m)]
+    numeric = {
+        n: f"c{j}" for j, n in enumerate(dict.fromkeys([*wanted, *([weight] if weight else [])]))
+    }
+    per = [m.per for m in metrics if not isinstance(m, Ratio)]
+    found = dict.fromkeys(c for c in [unit, cluster, *per, *cells] if c is not None)
+    keys = {n: f"k{j}" for j, n in enumerate(found)}
+    numbers = {alias: name for name, alias in numeric.items()}
+    if trigger is not None:
+        numbers["trigger"] = trigger
+    labels = {"arm": arm} | {alias: name for name, alias in keys.items()}
+    rows = open_rows(frame, numeric=numbers, labels=labels)
+    gaps = {alias: rows.n_missing(alias) for alias in numbers}
+    _check_complete(numbers, gaps, weight, trigger)
+    counts = rows.sums(["arm"], {})
+    arms = {_plain(a): int(n) for a, n in zip(counts.keys["arm"], counts.n, strict=True)}
+    log = Log(
+        rows,
+        tuple(metrics),
+        arm,
+        numeric,
+        keys,
+        unit,
+        cluster,
+        weight,
+        trigger,
+        tuple(cells),
+        gaps,
+        arms,
+    )
+    _check_weights(log)
+    _check_one_row_a_unit(log)
+    _report_missing(log, missing)
+    return log
+
+
+def choose_arms(log: Log, control: object, treatment: object = None) -> tuple[Any, list[Any]]:
+    """The control arm and the treatment arms, checked against the arms that occur.
+
+    Raises
+    ------
+    ValueError
+        If there is one arm, a dose instead of arms, or the control cannot be told.
+    """
+    arms = list(log.arms)
+    if len(arms) < 2:
+        raise ValueError(f"arm {log.arm!r} needs at least two levels; it has only {arms}")
+    fractions = [a for a in arms if isinstance(a, float)]
+    if len(arms) > _MOST_ARMS or fractions:
+        raise ValueError(
+            f"arm {log.arm!r} must hold a few arms; it holds {len(arms)} levels, e.g. {arms[:5]}; "
+            "a dose is no arm: cut it into arms first"
+        )
+    if control is None:
+        if set(arms) != {0, 1}:
+            raise ValueError(
+                f"arm {log.arm!r} holds {arms[:10]}; only 0/1 and booleans say which is the control: "
+                "pass control="
+            )
+        control = arms[0]
+    for given, role in ((control, "control"), (treatment, "treatment")):
+        if given is not None and given not in log.arms:
+            raise ValueError(f"{role} {given!r} is not among the arms of {log.arm!r}: {arms[:10]}")
+    if treatment is not None and treatment == control:
+        raise ValueError(f"control and treatment must differ; both are {control!r}")
+    control = arms[arms.index(control)]
+    return control, [a for a in arms if a != control and (treatment is None or a == treatment)]
+
+
+def record_aliases(metric: Metric) -> dict[str, str]:
+    """Column behind each alias of a record: y, d, x0 ..., and p0, p1 of a covariate ratio."""
+    aliases = dict(zip(("y", "d"), metric.outcomes, strict=False))
+    aliases |= {f"x{j}": name for j, name in enumerate(metric.covariates)}
+    if isinstance(metric, Ratio) and metric.covariate_ratio is not None:
+        aliases |= {"p0": metric.covariate_ratio[0], "p1": metric.covariate_ratio[1]}
+    return aliases
+
+
+def metric_columns(metric: Metric) -> list[str]:
+    """The columns that a metric reads, each once."""
+    return list(dict.fromkeys(record_aliases(metric).values()))
+
+
+def _check_roles(
+    names: Sequence[Any],
+    metric: Metric,
+    arm: str,
+    unit: str | None,
+    cluster: str | None,
+    weight: str | None,
+    trigger: str | None,
+) -> None:
+    """Columns exist and none plays two parts; keys may coincide with each other only."""
+    if isinstance(metric, Ratio):
+        outcome: dict[str, Any] = {
+            "numerator": metric.numerator,
+            "denominator": metric.denominator,
+            "covariate_ratio": metric.covariate_ratio,
+        }
+    else:
+        outcome = {"outcome": metric.outcome}
+    roles = {
+        "arm": arm,
+        **outcome,
+        "covariates": metric.covariates,
+        "weight": weight,
+        "trigger": trigger,
+    }
+    check_columns(names, roles)
+    per = None if isinstance(metric, Ratio) else metric.per
+    for role, key in (("unit", unit), ("cluster", cluster), ("per", per)):
+        check_columns(names, {**roles, role: key})
+    if weight is not None and (per is not None or not isinstance(metric, Mean)):
+        raise ValueError(
+            f"weight goes with a mean over rows; metric {metric.label!r} sums rows or ranks them: "
+            "weight the column before"
+        )
+
+
+def _check_complete(
+    numbers: Mapping[str, str], gaps: Mapping[str, int], weight: str | None, trigger: str | None
+) -> None:
+    """Weights and triggers must be there."""
+    for alias, name in numbers.items():
+        if name in (weight, trigger) and gaps[alias]:
+            role = "weight" if name == weight else "trigger"
+            raise ValueError(
+                f"column {name!r} ({role}) must not be missing; {gaps[alias]} rows are"
+            )
+
+
+def _check_weights(log: Log) -> None:
+    """Weights are not negative and not all 0; triggers are 0 or 1."""
+    if log.weight is not None:
+        w = log.numeric[log.weight]
+        found = log.rows.sums(
+            [], {"bad": lambda c: select(c[w] < 0, 1.0), "sum": _column(w)}
+        ).values
+        if found["bad"][0] or found["sum"][0] <= 0:
+            raise ValueError(
+                f"column {log.weight!r} (weight) must be >= 0 and not all 0; "
+                f"{int(found['bad'][0])} rows are negative"
+            )
+    if log.trigger is not None:
+        odd = {"odd": lambda c: select(c["trigger"] * (c["trigger"] - 1.0) != 0, 1.0)}
+        if count := log.rows.sums([], odd).values["odd"][0]:
+            raise ValueError(
+                f"column {log.trigger!r} (trigger) must be 0 or 1; {int(count)} rows are not"
+            )
+
+
+def _check_one_row_a_unit(log: Log) -> None:
+    """`unit=` alone claims one row a unit."""
+    shared = log.cluster == log.unit or any(log.record_key(m) == log.unit for m in log.metrics)
+    if log.unit is None or shared:
+        return
+    alias = log.keys[log.unit]
+    repeated = log.rows.grouped([alias], {}).where(lambda c: c["n"] > 1)
+    found = repeated.sums([], {})
+    if int(found.n[0]) == 0:
+        return
+    some = repeated.fetch([alias])[alias][:5].tolist()
+    both_arms = (
+        log.rows.grouped(["arm", alias], {}).grouped([alias], {}).where(lambda c: c["n"] > 1)
+    )
+    crossing = int(both_arms.sums([], {}).n[0])
+    where = f", {crossing} of them in both arms" if crossing else ""
+    raise ValueError(
+        f"unit {log.unit!r} must be unique: one row a unit; {int(found.n[0])} units repeat{where}, "
+        f"e.g. {', '.join(map(str, some))}; sum rows with per=, or say cluster={log.unit!r}"
+    )
+
+
+def _report_missing(log: Log, missing: str) -> None:
+    """Refuse missing values, or warn once about the rows that are left out."""
+    names = {alias: name for name, alias in log.numeric.items()}
+    gone = {alias: n for alias, n in log.missing.items() if n and alias in names}
+    if not gone:
+        return
+    columns = ", ".join(f"{names[a]!r} ({n} rows)" for a, n in gone.items())
+    if missing == "raise":
+        raise ValueError(
+            f"columns must not be missing: {columns}; drop or fill them, or missing='drop'"
+        )
+    found = log.rows.sums(["arm"], {"kept": _masked(None, tuple(gone))})
+    share = 1 - found.values["kept"] / found.n
+    p = _equal_shares(found.n - found.values["kept"], found.n)
+    arms = ", ".join(f"{a}: {100 * s:.2g}%" for a, s in zip(found.keys["arm"], share, strict=True))
+    warnings.warn(
+        f"rows with missing values are left out: {columns}; share by arm {arms}; test that the shares "
+        f"are equal: p = {p:.3g}"
+        + ("; missingness differs by arm, so the effect may be biased" * (p < 0.01)),
+        EstimationWarning,
+        stacklevel=5,
+    )
+
+
+def _equal_shares(count: NDArray[np.float64], n: NDArray[np.int64]) -> float:
+    """P-value of the chi-square test that shares are equal over arms."""
+    pooled = count.sum() / n.sum()
+    if pooled in (0.0, 1.0):
+        return 1.0
+    statistic = float(np.sum((count - n * pooled) ** 2 / (n * pooled * (1 - pooled))))
+    return float(special.chdtrc(len(n) - 1, statistic))
+
+
+def _winsorised(rows: Rows, metric: Mean) -> tuple[Rows, dict[str, Any]]:
+    """Outcome and covariates cut at quantiles of their own, over both arms together."""
+    low, high = metric.winsor or (0.0, 1.0)
+    n = int(rows.sums([], {}).n[0])
+    limits: dict[str, Any] = {}
+    cut: dict[str, Expression] = {}
+    for alias, name in record_aliases(metric).items():
+        a, b = (_linear_quantile(rows, alias, q, n) for q in (low, high))
+        beyond = {
+            "low": lambda c, x=alias, v=a: select(c[x] < v, 1.0),
+            "high": lambda c, x=alias, v=b: select(c[x] > v, 1.0),
+        }
+        share = {k: float(v[0]) / n for k, v in rows.sums([], beyond).values.items()}
+        limits[name] = {
+            "low": a,
+            "high": b,
+            "share_below": share["low"],
+            "share_above": share["high"],
+        }
+        cut[alias] = lambda c, x=alias, v=a, u=b: c[x].clip(v, u)
+    return rows.derive(cut), {"winsor": limits}
+
+
+def _linear_quantile(rows: Rows, column: str, q: float, n: int) -> float:
+    """Quantile by linear interpolation between order statistics (numpy's default)."""
+    position = q * (n - 1)
+    below = int(np.floor(position))
+    first, second = rows.order_statistics(column, [below + 1, min(below + 2, n)])
+    return float(first + (position - below) * (second - first))
+
+
+def _linearised_covariate(rows: Rows, j: int) -> Rows:
+    """The pre-period ratio as one more covariate: (p0 - R p1) / mean(p1), R over both arms."""
+    total = rows.sums([], {"p0": _column("p0"), "p1": _column("p1")})
+    n, p0, p1 = int(total.n[0]), float(total.values["p0"][0]), float(total.values["p1"][0])
+    if p1 == 0:
+        raise ValueError("the denominator of covariate_ratio sums to 0; leave covariate_ratio out")
+    return rows.derive({f"x{j}": lambda c: (c["p0"] - (p0 / p1) * c["p1"]) / (p1 / n)})
+
+
+def _masked(column: str | None, gaps: tuple[str, ...]) -> Expression:
+    """Formula of a column (of 1 when None) where all gappy columns are there, 0 elsewhere."""
+    complete = _all_present(gaps)
+    if column is None:
+        return lambda c: select(complete(c), 1.0)
+    return _column(column) if not gaps else lambda c: select(complete(c), c[column])
+
+
+def _all_present(gaps: Sequence[str]) -> Expression:
+    """Formula: no gap in any of the columns."""
+
+    def complete(c: Mapping[str, Any]) -> Any:  # noqa: ANN401 — an array or an Ibis expression
+        there = present(c[gaps[0]])
+        for name in gaps[1:]:
+            there = both(there, present(c[name]))
+        return there
+
+    return complete
+
+
+def _column(name: str) -> Expression:
+    """Formula of the column itself."""
+    return lambda c: c[name]
+
+
+def _mean_of(total: str, count: str) -> Expression:
+    """Formula of a sum over its number of rows."""
+    return lambda c: c[total] / c[count]
+
+
+def _plain(value: object) -> Any:  # noqa: ANN401 — a label of any kind
+    """A Python scalar out of numpy's."""
+    return value.item() if isinstance(value, np.generic) else value
+
+
+def _noun(key: str | None) -> str:
+    """``viewer_id`` counts viewers; without a key, rows are counted."""
+    if key is None:
+        return "rows"
+    return f"{key.removesuffix('_id')}s" if key.endswith("_id") else f"values of {key}"
+
+
+def _words_about(metric: Metric, key: str | None) -> dict[str, Any]:
+    """Details that say what a record is."""
+    words: dict[str, Any] = {"metric": metric.label}
+    if not isinstance(metric, Ratio) and metric.outcome.endswith("_s"):
+        words["unit"] = "s"
+    if key is not None and isinstance(metric, Mean | Quantile):
+        words["per"] = f"rows summed to {key}; a {key} without a row is not counted"
+    return words

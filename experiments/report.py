@@ -1,0 +1,291 @@
+"""One self-contained HTML page, one JSON file and Parquet tables from a study's result."""
+
+from __future__ import annotations
+
+import datetime as dt
+import hashlib
+import io
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+from functools import lru_cache
+from importlib import resources
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import jinja2
+import pyarrow as pa
+import pyarrow.parquet as pq
+from markupsafe import Markup
+
+from experiments import wording
+from experiments.answer import ranking, three_sentences
+from experiments.atomic import write_set
+from experiments.report_view import curve_views, methods_view, policy_views, scorecard_views
+from experiments.study_result import (
+    check_rows,
+    curve_rows,
+    overlap_rows,
+    policy_rows,
+    scorecard_rows,
+    weight_rows,
+)
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+    from experiments.study_result import StudyResult
+    from experiments.svg import Days, Forest, Weights
+
+SCHEMA_VERSION = 1
+LARGEST_PAGE = 300_000
+_SIZES = ((24, 200), (12, 60), (6, 30), (0, 15), (0, 5))
+_UNREADABLE = {code: "\N{REPLACEMENT CHARACTER}" for code in range(32) if code not in (9, 10, 13)}
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ReportFiles:
+    """What `render` wrote: the page, its numbers, its tables."""
+
+    html: Path
+    json: Path
+    tables: tuple[Path, ...]
+
+
+def render(result: StudyResult, folder: Path, *, name: str = "report") -> ReportFiles:
+    """Write the page, the JSON and the tables of a result.
+
+    Parameters
+    ----------
+    result : StudyResult
+        From `run_study`.
+    folder : Path
+        Made if absent. An older report in it is replaced only when the new one is complete.
+    name : str
+        File name of the page and of the JSON, without ending.
+
+    Returns
+    -------
+    ReportFiles
+        Paths that were written.
+
+    Raises
+    ------
+    ValueError
+        If `name` is not a plain file name.
+    OSError
+        If the folder cannot be written, or another run has been writing there for 10 s; the old
+        report is then intact.
+
+    Notes
+    -----
+    The JSON holds every number of the page, rounded to 12 significant digits. Two runs on the same
+    data differ only in `created_at` and `provenance`; `checksum` is the SHA-256 of the rest. The
+    page stays below 300 KB: where a study has more curves or rows than fit, it shows the first ones
+    and says which table holds the others.
+
+    Examples
+    --------
+    >>> from experiments import built_in_study, render, run_study  # doctest: +SKIP
+    >>> render(run_study(built_in_study()), Path("out")).html  # doctest: +SKIP
+    PosixPath('out/report.html')
+    """
+    if not name or Path(name).name != name or name.startswith("."):
+        raise ValueError(f"name must be a plain file name; got {name!r}")
+    created_at = dt.datetime.now(tz=dt.UTC).isoformat(timespec="seconds")
+    document = report_document(result, created_at=created_at)
+    page = report_page(result, created_at=created_at, checksum=str(document["checksum"]), name=name)
+    tables = {f"tables/{key}.parquet": _parquet(frame) for key, frame in result.tables.items()}
+    text = json.dumps(document, indent=1, ensure_ascii=False, allow_nan=False)
+    folder = Path(folder)
+    write_set(
+        folder,
+        {
+            **tables,
+            f"{name}.json": (text + "\n").encode("utf-8", "replace"),
+            f"{name}.html": page.encode("utf-8", "replace"),
+        },
+    )
+    return ReportFiles(
+        html=folder / f"{name}.html",
+        json=folder / f"{name}.json",
+        tables=tuple(folder / key for key in tables),
+    )
+
+
+def report_document(result: StudyResult, *, created_at: str) -> dict[str, Any]:
+    """Every number of the page as plain JSON values.
+
+    Parameters
+    ----------
+    result : StudyResult
+    created_at : str
+        Time in ISO 8601.
+
+    Returns
+    -------
+    dict
+        `schema_version title created_at provenance checksum verdict checks scorecard curves
+        policy_values warnings`; numbers rounded to 12 significant digits.
+    """
+    content: dict[str, Any] = {
+        "schema_version": SCHEMA_VERSION,
+        "title": result.title,
+        "verdict": {
+            "answer": list(three_sentences(result)),
+            "level": result.level,
+            "sections": [
+                {
+                    "section": section.name,
+                    "verdict": str(section.scorecard.verdict),
+                    "reason": section.scorecard.reason,
+                }
+                for section in result.sections
+                if section.scorecard is not None
+            ],
+        },
+        "checks": {
+            "logs": [
+                {
+                    "section": section.name,
+                    "n_rows": section.log.n_rows,
+                    "first": section.log.first,
+                    "last": section.log.last,
+                    "unit": section.log.unit,
+                    "n_units": section.log.n_units,
+                    "arms": dict(section.log.arms),
+                }
+                for section in result.sections
+            ],
+            "findings": list(check_rows(result)),
+        },
+        "scorecard": list(scorecard_rows(result)),
+        "curves": list(curve_rows(result)),
+        "policy_values": {
+            "values": list(policy_rows(result)),
+            "overlap": list(overlap_rows(result)),
+            "weights": list(weight_rows(result)),
+        },
+        "warnings": list(result.warnings),
+        "notes": list(result.notes),
+    }
+    content = _rounded(content)
+    canonical = json.dumps(content, sort_keys=True, ensure_ascii=True, allow_nan=False)
+    head = {"schema_version": SCHEMA_VERSION, "title": result.title, "created_at": created_at}
+    return {
+        **head,
+        "provenance": _rounded(result.provenance),
+        "checksum": hashlib.sha256(canonical.encode()).hexdigest(),
+        **{key: value for key, value in content.items() if key not in head},
+    }
+
+
+def report_page(result: StudyResult, *, created_at: str, checksum: str, name: str) -> str:
+    """The page; smaller selections are tried until it is below 300 KB.
+
+    Parameters
+    ----------
+    result : StudyResult
+    created_at, checksum, name : str
+        Shown under provenance.
+
+    Returns
+    -------
+    str
+        HTML, complete in itself.
+    """
+    page = ""
+    for drawings, rows in _SIZES:
+        page = _page(
+            result,
+            drawings=drawings,
+            limits={"rows": rows},
+            created_at=created_at,
+            checksum=checksum,
+            name=name,
+        )
+        if len(page.encode("utf-8", "replace")) < LARGEST_PAGE:
+            break
+    return page
+
+
+def _page(result: StudyResult, *, drawings: int, **texts: Any) -> str:  # noqa: ANN401 — template values
+    """The page with at most so many drawings of curves and of policies."""
+    environment = _environment()
+    number = iter(range(1, 10_000))
+
+    def draw(drawing: Forest | Days | Weights) -> Markup:
+        template = environment.get_template(drawing.template)
+        return Markup(template.render(d=drawing, id=f"plot{next(number)}"))
+
+    page = environment.get_template("report.html.j2").render(
+        r=result,
+        answer=three_sentences(result),
+        ranking=ranking([p for s in result.sections for p in s.policies], result.level),
+        scorecards=scorecard_views(result),
+        curves=curve_views(result, most_drawings=drawings),
+        any_segment=any(c.kind == "segment" for s in result.sections for c in s.curves),
+        policies=policy_views(result, most_drawings=drawings),
+        used=methods_view(result),
+        css=_style(),
+        draw=draw,
+        **texts,
+    )
+    return "\n".join(line for line in page.splitlines() if line.strip()) + "\n"
+
+
+@lru_cache(maxsize=1)
+def _environment() -> jinja2.Environment:
+    """Templates with autoescape; whatever is not text that a reader can see is replaced."""
+    environment = jinja2.Environment(
+        loader=jinja2.PackageLoader("experiments", "templates"),
+        autoescape=True,
+        undefined=jinja2.StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+        finalize=lambda value: value.translate(_UNREADABLE) if isinstance(value, str) else value,
+    )
+    environment.filters.update(
+        level=wording.level_in_percent,
+        count=wording.count_text,
+        counted=wording.counted,
+        p=wording.p_text,
+        percent=wording.percent,
+        digits=wording.digits,
+        signed=wording.signed,
+        heading=lambda text: text[:1].upper() + text[1:],
+        sentence=lambda text: text[:1].upper() + text[1:].rstrip(".") + "." if text else "",
+    )
+    return environment
+
+
+@lru_cache(maxsize=1)
+def _style() -> Markup:
+    """The page's own style sheet."""
+    style = resources.files("experiments").joinpath("templates/report.css").read_text("utf-8")
+    return Markup(style)
+
+
+def _parquet(frame: pd.DataFrame) -> bytes:
+    """A table as Parquet, its numbers rounded as in the JSON."""
+    rows = [_rounded(row) for row in frame.to_dict("records")]
+    columns = {str(name): [row[name] for row in rows] for name in frame.columns}
+    sink = io.BytesIO()
+    pq.write_table(pa.table(columns), sink, compression="zstd")
+    return sink.getvalue()
+
+
+def _rounded(value: Any) -> Any:  # noqa: ANN401 — a JSON value of any kind
+    """Plain JSON values with numbers rounded to 12 significant digits; NaN (a gap) is None."""
+    if isinstance(value, Mapping):
+        return {str(key): _rounded(entry) for key, entry in value.items()}
+    if isinstance(value, list | tuple):
+        return [_rounded(entry) for entry in value]
+    if isinstance(value, bool | str) or value is None:
+        return value
+    if isinstance(value, int):
+        return value
+    number = float(value)
+    if number != number:
+        return None
+    return float(f"{number:.12g}") if not number.is_integer() or abs(number) > 1e15 else number

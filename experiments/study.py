@@ -1,0 +1,415 @@
+"""Run a study: from its description and its log to everything that the report shows."""
+
+from __future__ import annotations
+
+import hashlib
+import importlib.metadata
+import json
+import platform
+import sys
+import warnings
+from contextlib import contextmanager
+from dataclasses import replace
+from typing import TYPE_CHECKING, Any, Literal, cast
+
+import pyarrow.compute as pc
+
+from causal.effect import EstimationWarning
+from experiments.ab import (
+    Mean,
+    Quantile,
+    Ratio,
+    ab_curve,
+    ab_test,
+    ab_tests,
+    adjust_p_values,
+    srm_test,
+)
+from experiments.open_bandit_study import built_in_study, open_campaign
+from experiments.policy_readout import read_policy
+from experiments.scorecard import decision
+from experiments.sequential import confidence_sequence
+from experiments.study_data import Source, input_hashes, located, open_log, span
+from experiments.study_file import load_study
+from experiments.study_result import Check, CurveReadout, LogSummary, Section, StudyResult
+from experiments.study_schema import MeanMetric, RatioMetric, Study
+from experiments.wording import counted, listed, percent
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator, Mapping, Sequence
+
+    from causal.effect import Effect, EffectCurve
+    from experiments.scorecard import Scorecard
+    from experiments.srm import SrmCheck
+    from experiments.study_schema import Experiment, Metric
+
+__all__ = ["Study", "StudyResult", "built_in_study", "load_study", "run_study"]
+
+_VERSIONED = ("numpy", "pandas", "pyarrow", "duckdb", "ibis-framework", "scipy", "lightgbm")
+SRM_LEVEL = 0.0005
+
+
+def run_study(study: Study, *, progress: bool = False) -> StudyResult:
+    """Read out a study: the split, the scorecard, effects by day and segment, policy values.
+
+    Parameters
+    ----------
+    study : Study
+        From `load_study`, `built_in_study` or ``Study.model_validate``.
+    progress : bool
+        Show a bar on stderr.
+
+    Returns
+    -------
+    StudyResult
+        For `render`; `.effects` and `.tables` for whoever goes on with the numbers.
+
+    Raises
+    ------
+    DataError
+        If only the data could tell: a file is absent or torn, a column is absent, values are
+        refused. The message names the file, or the place in the study.
+
+    Notes
+    -----
+    Effects are averages over the units of the log, under random assignment and no interference.
+    A curve by day or segment that has too little information in a cell is left out with a warning;
+    the scorecard and policy values raise. Estimation warnings are collected in the result.
+
+    Examples
+    --------
+    >>> result = run_study(built_in_study())  # doctest: +SKIP
+    >>> sorted(result.tables)  # doctest: +SKIP
+    ['checks', 'curves', 'overlap', 'policy_values', 'scorecard', 'weights']
+    """
+    campaigns = study.data.open_bandit
+    sources = [open_campaign(name) for name in campaigns] if campaigns else [open_log(study)]
+    with _steps(study, len(sources), progress=progress) as step:
+        sections = tuple(_section(study, source, step) for source in sources)
+    return StudyResult(
+        title=study.title,
+        level=study.report.level,
+        sections=sections,
+        provenance=_provenance(study, sources),
+        notes=tuple(dict.fromkeys(note for source in sources for note in source.notes)),
+    )
+
+
+@contextmanager
+def _steps(study: Study, n_sources: int, *, progress: bool) -> Iterator[Callable[[str], None]]:
+    """Progress on stderr: one step a scorecard, a curve column and metric, a policy's method."""
+    if not progress:
+        yield lambda _: None
+        return
+    from tqdm import tqdm  # noqa: PLC0415 — loaded only when used
+
+    e = study.experiment
+    columns = len(e.segments) + (e.day is not None) if e is not None else 0
+    n = (e is not None) + columns * len(study.metrics)
+    n += sum(len(policy.methods) for policy in study.off_policy)
+    with tqdm(total=n * n_sources, file=sys.stderr, unit="step", leave=False) as bar:
+
+        def step(name: str) -> None:
+            bar.set_description_str(name[:40], refresh=False)
+            bar.update()
+
+        yield step
+
+
+def _section(study: Study, source: Source, step: Callable[[str], None]) -> Section:
+    """Everything that one log says."""
+    with _collected() as found:
+        parts = _read_experiment(study, source, step) if study.experiment is not None else {}
+        policies = tuple(read_policy(study, source, i, step) for i in range(len(study.off_policy)))
+    day = study.experiment.day if study.experiment is not None else None
+    names = source.rows.schema.names
+    first, last = span(source, day or ("timestamp" if "timestamp" in names else None))
+    card: Scorecard | None = parts.get("scorecard")
+    unasked: set[str] = parts.pop("unasked", set())
+    messages = [*parts.pop("warnings", ()), *(card.warnings if card is not None else ()), *found]
+    return Section(
+        name=source.name,
+        log=LogSummary(
+            files=tuple(source.files),
+            n_rows=source.rows.count_rows(),
+            columns=tuple(names),
+            first=first,
+            last=last,
+            **parts.pop("units_of_log", {}),
+        ),
+        checks=(*parts.pop("checks", ()), *source.checks),
+        policies=policies,
+        warnings=tuple(dict.fromkeys(" ".join(m.split()) for m in messages if m not in unasked)),
+        **parts,
+    )
+
+
+@contextmanager
+def _collected() -> Iterator[list[str]]:
+    """Estimation warnings as texts; every other warning goes on."""
+    messages: list[str] = []
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always", EstimationWarning)
+        yield messages
+    for warning in caught:
+        if issubclass(warning.category, EstimationWarning):
+            messages.append(str(warning.message))
+        else:
+            warnings.warn_explicit(
+                warning.message, warning.category, warning.filename, warning.lineno
+            )
+
+
+def _read_experiment(study: Study, source: Source, step: Callable[[str], None]) -> dict[str, Any]:
+    """Scorecard, split, second look and curves, as the parts of a `Section`."""
+    e = study.experiment
+    if e is None:
+        return {}
+    metrics = {name: _metric(name, metric) for name, metric in study.metrics.items()}
+    with located(study, source, "experiment"):
+        card = ab_tests(
+            source.table,
+            metrics=metrics,
+            **_design(e),
+            adjust=study.report.adjust,
+            level=study.report.level,
+            expected_share=e.expected_share,
+            segments=e.segments,
+            day=e.day,
+        )
+        split = _split(source, e, card)
+    about_split = set(card.srm.findings()) if card.srm is not None else set()
+    verdict, reason = decision(card.rows, split)
+    card = replace(card, srm=split, verdict=verdict, reason=reason)
+    step("scorecard")
+    missing: list[str] = []
+    curves = tuple(_curves(study, source, card, metrics, missing, step))
+    arms = _arms(source, e, split)
+    return {
+        "scorecard": card,
+        "arm": e.arm,
+        "control": _control(e, arms, card),
+        "checks": tuple(_split_checks(split, e.skip_srm)),
+        "second_look": _second_look(study, source, card, metrics),
+        "second_cluster": e.also_cluster or "",
+        "curves": curves,
+        "units": {name: metric.measured_in for name, metric in study.metrics.items()},
+        "descriptions": {name: _description(metric) for name, metric in study.metrics.items()},
+        "units_of_log": {
+            "n_units": sum(arms.values()),
+            "unit": (e.unit or e.cluster or "rows") if split is not None else "rows",
+            "arms": arms,
+        },
+        "warnings": missing,
+        "unasked": about_split if split is None else set(),
+    }
+
+
+def _arms(source: Source, e: Experiment, split: SrmCheck | None) -> dict[str, int]:
+    """Units by arm where the split was tested, rows by arm where it was not."""
+    if split is not None:
+        return {str(arm): int(n) for arm, n in split.counts.items()}
+    column = source.rows.to_table(columns=[e.arm]).column(e.arm)
+    return {str(c["values"]): int(c["counts"]) for c in pc.value_counts(column).to_pylist()}
+
+
+def _design(e: Experiment) -> dict[str, Any]:
+    """What every analysis of the experiment is told.
+
+    Without a cluster the log must hold one row a unit, and is checked for it; with one, rows of a
+    unit are summed or clustered, and the unit only counts for the split.
+    """
+    return {
+        "arm": e.arm,
+        "control": e.control,
+        "treatment": e.treatment,
+        "unit": e.unit if e.cluster is None else None,
+        "cluster": e.cluster,
+        "weight": e.weight,
+        "trigger": e.trigger,
+        "adjustment": e.adjustment,
+        "covariance": e.covariance,
+        "missing": e.missing,
+    }
+
+
+def _metric(name: str, metric: Metric) -> Mean | Ratio | Quantile:
+    """The metric object of a metric of the study."""
+    shared: dict[str, Any] = {
+        "role": metric.role,
+        "margin": metric.margin,
+        "better": metric.better,
+        "name": name,
+    }
+    if isinstance(metric, MeanMetric):
+        low_high = metric.winsor
+        return Mean(
+            metric.outcome,
+            per=metric.per,
+            covariates=tuple(metric.covariates),
+            winsor=(low_high[0], low_high[1]) if low_high is not None else None,
+            **shared,
+        )
+    if isinstance(metric, RatioMetric):
+        pair = metric.covariate_ratio
+        return Ratio(
+            metric.numerator,
+            metric.denominator,
+            covariates=tuple(metric.covariates),
+            covariate_ratio=(pair[0], pair[1]) if pair is not None else None,
+            **shared,
+        )
+    return Quantile(metric.outcome, metric.q, per=metric.per, **shared)
+
+
+def _description(metric: Metric) -> str:
+    """Role, direction and margin in words."""
+    text = metric.role
+    if metric.better == "lower":
+        text += ", lower is better"
+    return text + (f", margin {percent(metric.margin)}" if metric.margin is not None else "")
+
+
+def _control(e: Experiment, arms: Mapping[str, int], card: Scorecard) -> str:
+    """The control arm's label as text."""
+    if e.control is not None:
+        return str(e.control)
+    treated = {str(row.treatment) for row in card.rows}
+    return next((arm for arm in arms if arm not in treated), "0")
+
+
+def _split(source: Source, e: Experiment, card: Scorecard) -> SrmCheck | None:
+    """The test of the split: on the randomised units, where they are not the clusters."""
+    if e.skip_srm is not None:
+        return None
+    if e.unit is None or e.cluster is None or e.unit == e.cluster:
+        return card.srm
+    by = [*e.segments, *([e.day] if e.day is not None else [])]
+    return srm_test(source.table, arm=e.arm, expected_share=e.expected_share, by=by, unit=e.unit)
+
+
+def _split_checks(split: SrmCheck | None, reason: str | None) -> Iterator[Check]:
+    """The split overall, by segment and by day; one line for each cell where it fails."""
+    if split is None:
+        finding = reason or "the arms were not counted"
+        yield Check(name="split", kind="srm", status="not tested", finding=finding)
+        return
+    total, expected = sum(split.counts.values()), sum(split.expected.values())
+    shares = listed(
+        [
+            f"{arm} {n:,} ({percent(n / total)}, planned {percent(split.expected[arm] / expected)})"
+            for arm, n in split.counts.items()
+        ]
+    )
+    yield _split_check("split, overall", shares, split.p_value)
+    if split.by is None:
+        return
+    for key, cells in split.by.groupby("key", sort=False):
+        failed = cells[cells["p_adjusted"] < SRM_LEVEL]
+        for row in failed.itertuples():
+            name = f"split, {key} = {row.cell}"
+            yield _split_check(name, "the split differs from the plan", float(row.p_adjusted))
+        if failed.empty:
+            finding = f"{counted(len(cells), 'cell')}, smallest p after Holm's correction"
+            yield _split_check(f"split by {key}", finding, float(cells["p_adjusted"].min()))
+
+
+def _split_check(name: str, finding: str, p: float) -> Check:
+    """One line about the split."""
+    status: Literal["passed", "failed"] = "failed" if p < SRM_LEVEL else "passed"
+    return Check(name=name, kind="srm", status=status, finding=finding, p_value=p)
+
+
+def _second_look(
+    study: Study, source: Source, card: Scorecard, metrics: Mapping[str, Any]
+) -> dict[tuple[str, str], Effect]:
+    """Each effect again, with errors that depend on each other within `also_cluster`."""
+    e = study.experiment
+    if e is None or e.also_cluster is None:
+        return {}
+    design = {**_design(e), "cluster": e.also_cluster, "unit": None, "control": e.control}
+    effects = {}
+    for row in card.rows:
+        with located(study, source, f"metrics.{row.metric}"):
+            effect = ab_test(
+                source.table,
+                metric=metrics[row.metric],
+                **{**design, "treatment": row.treatment},
+            )
+        why = f"rows of the same {e.also_cluster} may depend on each other"
+        effects[row.metric, str(row.treatment)] = replace(
+            effect, details={**effect.details, "why": why}
+        )
+    return effects
+
+
+def _curves(
+    study: Study,
+    source: Source,
+    card: Scorecard,
+    metrics: Mapping[str, Any],
+    missing: list[str],
+    step: Callable[[str], None],
+) -> Iterator[CurveReadout]:
+    """Every metric by day and by segment; what has too little information is told to `missing`."""
+    e = study.experiment
+    if e is None:
+        return
+    columns = [(e.day, True)] if e.day is not None else []
+    columns += [(segment, False) for segment in e.segments]
+    for column, daily in columns:
+        for name, metric in metrics.items():
+            for row in card.rows:
+                if row.metric != name:
+                    continue
+                design = {**_design(e), "treatment": row.treatment}
+                design.pop("trigger")
+                try:
+                    curve = ab_curve(
+                        source.table, metric=metric, by=str(column), cumulative=daily, **design
+                    )
+                    yield _curve(name, str(row.treatment), curve, study.report.level, daily=daily)
+                except ValueError as error:
+                    missing.append(f"{name} by {column} is left out: {error}")
+            step(f"{name} by {column}")
+
+
+def _curve(
+    metric: str, treatment: str, curve: EffectCurve, level: float, *, daily: bool
+) -> CurveReadout:
+    """A curve with the confidence sequence at each day, or with Holm's p-values."""
+    points = [curve.at(label) for label in curve.index]
+    if daily:
+        looks = zip(points, cast("Sequence[int]", curve.details["n_by_cell"]), strict=True)
+        sequence = [confidence_sequence(point, n=n, level=level) for point, n in looks]
+        return CurveReadout(
+            metric=metric,
+            treatment=treatment,
+            kind="day",
+            curve=curve,
+            always_valid=tuple((s.low, s.high) for s in sequence),
+        )
+    adjusted = adjust_p_values([point.p_value for point in points], method="holm")
+    return CurveReadout(
+        metric=metric,
+        treatment=treatment,
+        kind="segment",
+        curve=curve,
+        p_adjusted=tuple(float(p) for p in adjusted),
+    )
+
+
+def _provenance(study: Study, sources: list[Source]) -> dict[str, Any]:
+    """Study, versions, content of the inputs, seed; the command line adds its command."""
+    text = json.dumps(study.model_dump(mode="json"), sort_keys=True)
+    return {
+        "study": {"file": study.file, "sha256": hashlib.sha256(text.encode()).hexdigest()},
+        "command": "run_study",
+        "seed": max((policy.seed for policy in study.off_policy), default=0),
+        "versions": {
+            "livelift": importlib.metadata.version("livelift"),
+            "python": platform.python_version(),
+            **{name: importlib.metadata.version(name) for name in _VERSIONED},
+        },
+        "inputs": [record for source in sources for record in input_hashes(source)],
+    }

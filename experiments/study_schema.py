@@ -1,0 +1,265 @@
+"""What a study consists of: data, an experiment, its metrics, policies to value, how to read them.
+
+The models hold the whole vocabulary of a study; `study_file` reads them from YAML.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated, Literal, Self, TypeAlias
+
+from pydantic import BaseModel, ConfigDict, Field, PrivateAttr, field_validator, model_validator
+
+Scalar: TypeAlias = str | bool | int | float
+Method: TypeAlias = Literal["ips", "snips", "dm", "dr", "sndr", "switch", "shrinkage"]
+Covariance: TypeAlias = Literal["auto", "HC0", "HC1", "HC2", "HC3", "CR0", "CR1", "CR2"]
+
+_NEEDS_EVERY_ACTION = frozenset({"dm", "dr", "sndr", "switch", "shrinkage"})
+
+
+class _Part(BaseModel):
+    """A part of a study: unknown keys are refused, and no value is converted to another type."""
+
+    model_config = ConfigDict(extra="forbid", strict=True, frozen=True)
+
+
+class DataSource(_Part):
+    """Where the rows come from: Parquet of the user's own, or the log that is shipped."""
+
+    log: str | list[str] | None = None
+    open_bandit: Annotated[list[Literal["all", "men"]], Field(min_length=1)] | None = None
+
+    @model_validator(mode="after")
+    def _one_source(self) -> Self:
+        if (self.log is None) == (self.open_bandit is None):
+            raise ValueError("exactly one of 'log' and 'open_bandit' is required")
+        if self.log in ("", []):
+            raise ValueError("'log' must name a Parquet file, a folder or a pattern; it is empty")
+        return self
+
+
+class Experiment(_Part):
+    """Who was in which arm, and which rows belong together.
+
+    `cluster` names whose rows depend on each other (the viewer); `unit` whose arm was drawn. With
+    a `unit` and no `cluster` the log must hold one row per unit. `also_cluster` adds a second line
+    to every metric, with errors that depend on each other within that column; `skip_srm` switches
+    the test of the split off and says why.
+    """
+
+    arm: str
+    control: Scalar | None = None
+    treatment: Scalar | None = None
+    unit: str | None = None
+    cluster: str | None = None
+    also_cluster: str | None = None
+    weight: str | None = None
+    trigger: str | None = None
+    day: str | None = None
+    segments: list[str] = []
+    expected_share: dict[Scalar, float] | None = None
+    skip_srm: str | None = None
+    adjustment: Literal["lin", "cuped", "none"] = "lin"
+    covariance: Covariance = "auto"
+    missing: Literal["drop", "raise"] = "drop"
+
+    @field_validator("expected_share")
+    @classmethod
+    def _shares(cls, shares: dict[Scalar, float] | None) -> dict[Scalar, float] | None:
+        if shares is not None and not all(0 < share < float("inf") for share in shares.values()):
+            raise ValueError("shares must be finite numbers > 0")
+        return shares
+
+
+class _Metric(_Part):
+    """What every metric has besides its columns.
+
+    `measured_in` is the unit that numbers are shown with; ``"%"`` shows shares of 1 in percent.
+    """
+
+    role: Literal["goal", "guardrail", "diagnostic"] = "goal"
+    margin: Annotated[float, Field(gt=0, lt=1)] | None = None
+    better: Literal["higher", "lower"] = "higher"
+    measured_in: str = ""
+
+    @model_validator(mode="after")
+    def _guardrails_have_margins(self) -> Self:
+        if self.role == "guardrail" and self.margin is None:
+            raise ValueError(
+                "a guardrail needs 'margin', the largest tolerated relative loss: 0.01 is 1 %"
+            )
+        return self
+
+
+class MeanMetric(_Metric):
+    """Mean of a column, over rows or over sums per `per`."""
+
+    kind: Literal["mean"]
+    outcome: str
+    per: str | None = None
+    covariates: list[str] = []
+    winsor: Annotated[list[float], Field(min_length=2, max_length=2)] | None = None
+
+    @field_validator("winsor")
+    @classmethod
+    def _winsor_quantiles(cls, winsor: list[float] | None) -> list[float] | None:
+        if winsor is not None and not 0 <= winsor[0] < winsor[1] <= 1:
+            raise ValueError(f"two quantiles are required, 0 <= low < high <= 1; got {winsor}")
+        return winsor
+
+
+class RatioMetric(_Metric):
+    """Ratio of two sums."""
+
+    kind: Literal["ratio"]
+    numerator: str
+    denominator: str
+    covariates: list[str] = []
+    covariate_ratio: Annotated[list[str], Field(min_length=2, max_length=2)] | None = None
+
+
+class QuantileMetric(_Metric):
+    """Quantile of a column, over rows or over sums per `per`."""
+
+    kind: Literal["quantile"]
+    outcome: str
+    q: Annotated[float, Field(gt=0, lt=1)]
+    per: str | None = None
+
+
+Metric: TypeAlias = Annotated[
+    MeanMetric | RatioMetric | QuantileMetric, Field(discriminator="kind")
+]
+
+
+class OffPolicy(_Part):
+    """What a policy would have earned, from the log of another.
+
+    The target policy is given in one of three ways: `target`, a column with its probability of the
+    logged action; `target_policy`, ``uniform`` or a probability per action; `target_log`, the rows
+    that it chose itself. `rows` restricts the log (``{arm: A}``); `on_policy` names the rows that
+    the target policy earned itself, to compare with.
+    """
+
+    name: str
+    reward: str
+    propensity: str
+    target: str | None = None
+    target_policy: Literal["uniform"] | dict[Scalar, float] | None = None
+    target_log: dict[str, Scalar] | None = None
+    by: list[str] = []
+    methods: Annotated[list[Method], Field(min_length=1)] = ["snips"]
+    action: str | None = None
+    features: list[str] = []
+    rows: dict[str, Scalar] = {}
+    on_policy: dict[str, Scalar] | None = None
+    cluster: str | None = None
+    clip: Annotated[float, Field(gt=0)] | None = None
+    n_folds: Annotated[int, Field(ge=2)] = 5
+    seed: Annotated[int, Field(ge=0)] = 0
+    measured_in: str = ""
+
+    @model_validator(mode="after")
+    def _one_target(self) -> Self:
+        targets = ("target", "target_policy", "target_log")
+        given = [name for name in targets if getattr(self, name) is not None]
+        if len(given) != 1:
+            found = " and ".join(given) or "none"
+            raise ValueError(
+                f"exactly one of 'target', 'target_policy', 'target_log' is required; got {found}"
+            )
+        modelled = sorted(_NEEDS_EVERY_ACTION & set(self.methods))
+        if self.target_log is not None and modelled:
+            raise ValueError(f"'target_log' goes with ips and snips; got {modelled[0]}")
+        if self.action is None and (modelled or self.target is None):
+            raise ValueError(f"'action' is required by {modelled[0] if modelled else given[0]}")
+        if self.by and self.target_log is None:
+            raise ValueError("'by' goes with 'target_log'; leave it out")
+        if len(set(self.methods)) < len(self.methods):
+            raise ValueError(f"'methods' must not repeat; got {', '.join(self.methods)}")
+        return self
+
+
+class ReportOptions(_Part):
+    """How results are read: confidence level and correction for many metrics."""
+
+    level: Annotated[float, Field(gt=0, lt=1)] = 0.95
+    adjust: Literal["holm", "bh", "by", "bonferroni", "none"] = "holm"
+
+
+class Study(_Part):
+    """A study: data, the experiment, its metrics, policies to value, and how to read them.
+
+    Made by `load_study` from YAML, or by ``Study.model_validate`` from a mapping of the same shape;
+    paths in `data` are then relative to the current folder.
+
+    Parameters
+    ----------
+    version : 1
+        Version of this format.
+    title : str
+        Heading of the report.
+    data : DataSource
+        ``{log: ...}``: Parquet file, folder, pattern, or a list of them.
+    experiment : Experiment, optional
+        Needed by `metrics`.
+    metrics : mapping of str to Metric
+        By name.
+    off_policy : list of OffPolicy
+        Policies to value from the log.
+    report : ReportOptions
+        Confidence level and multiplicity.
+
+    Raises
+    ------
+    pydantic.ValidationError
+        If a key is unknown, a value has the wrong type, or parts contradict each other.
+
+    Examples
+    --------
+    >>> study = Study.model_validate({"version": 1, "title": "Week 47", "data": {"log": "a"},
+    ...     "experiment": {"arm": "arm", "control": "A"},
+    ...     "metrics": {"watch": {"kind": "mean", "outcome": "watch_s"}}})
+    >>> study.report.level
+    0.95
+    """
+
+    version: Literal[1]
+    title: Annotated[str, Field(min_length=1)]
+    data: DataSource
+    experiment: Experiment | None = None
+    metrics: dict[str, Metric] = {}
+    off_policy: list[OffPolicy] = []
+    report: ReportOptions = ReportOptions()
+
+    _folder: Path = PrivateAttr(default=Path())
+    _file: str = PrivateAttr(default="study")
+
+    @model_validator(mode="after")
+    def _has_questions(self) -> Self:
+        if self.metrics and self.experiment is None:
+            raise ValueError("'metrics' needs 'experiment', which names the arms")
+        if self.experiment is not None and not self.metrics:
+            raise ValueError("'experiment' needs 'metrics'; name at least one")
+        if not self.metrics and not self.off_policy:
+            raise ValueError("nothing is asked: give 'experiment' with 'metrics', or 'off_policy'")
+        names = [policy.name for policy in self.off_policy]
+        if len(set(names)) < len(names):
+            raise ValueError("the names in 'off_policy' must differ")
+        return self
+
+    @property
+    def folder(self) -> Path:
+        """Folder that paths in the study are relative to."""
+        return self._folder
+
+    @property
+    def file(self) -> str:
+        """The study file as the user named it."""
+        return self._file
+
+    def located(self, file: str) -> Self:
+        """The same study, as read from a file: its name is used in messages."""
+        study = self.model_copy()
+        study._file, study._folder = file, Path(file).parent
+        return study

@@ -1,0 +1,332 @@
+"""The public entries that read a user's table: a valid table for each and one way to call it.
+
+The house-wide suites (bad input, the contract of results) run over `ENTRIES`. Functions are looked
+up when they are called. A new entry adds one `Entry` here.
+"""
+
+import re
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+import duckdb
+import ibis
+import numpy as np
+import pandas as pd
+import polars as pl
+import pyarrow as pa
+
+import causal
+import experiments
+
+Columns = dict[str, str]
+
+
+# --- tables: whole numbers and dyadic fractions, so that every dtype holds them exactly -----------
+
+
+def experiment_log() -> pd.DataFrame:
+    """240 rows in 80 clusters of 3, two arms, three segments, four days; no warning is due."""
+    rng = np.random.default_rng(11)
+    n = 240
+    cluster = np.repeat(np.arange(80), 3)
+    arm = cluster % 2
+    covariate = rng.integers(0, 20, n)
+    outcome = (
+        30 + covariate + 3 * arm + np.repeat(rng.integers(0, 9, 80), 3) + rng.integers(0, 9, n)
+    )
+    return pd.DataFrame(
+        {
+            "unit": np.arange(n) + 1000,
+            "cluster": cluster + 50,
+            "arm": arm,
+            "outcome": outcome,
+            "covariate": covariate,
+            "clicks": rng.integers(0, 4, n),
+            "views": rng.integers(4, 12, n),
+            "weight": rng.integers(1, 4, n),
+            "segment": rng.permutation(np.arange(n) % 3),
+            "day": rng.permutation(np.arange(n) % 4),
+            "triggered": rng.integers(0, 2, n),
+        }
+    )
+
+
+POLICY = np.array([[0.5, 0.25, 0.125, 0.125], [0.125, 0.125, 0.25, 0.5]])  # by context
+
+
+def policy_log(seed: int = 12) -> pd.DataFrame:
+    """800 rows of a logging policy over 4 actions in 2 contexts, with a target's probabilities."""
+    rng = np.random.default_rng(seed)
+    n = 800
+    context = rng.integers(0, 2, n)
+    action = (rng.random((n, 1)) > POLICY[context].cumsum(axis=1)).sum(axis=1)
+    reward = rng.binomial(4, 0.1 + 0.1 * action)
+    return pd.DataFrame(
+        {
+            "cluster": np.arange(n) // 10 + 5,
+            "context": context,
+            "action": action,
+            "reward": reward,
+            "propensity": POLICY[context, action],
+            "target": POLICY[1 - context, action] / 2 + 0.125,
+            "position": context + 1,
+        }
+    )
+
+
+def slate_log() -> pd.DataFrame:
+    """300 slates of 3 slots, each slot drawn from 4 actions."""
+    rng = np.random.default_rng(13)
+    n = 900
+    action = (rng.random((n, 1)) > POLICY[0].cumsum()).sum(axis=1)
+    return pd.DataFrame(
+        {
+            "slate": np.repeat(np.arange(300), 3) + 7,
+            "position": np.tile([1, 2, 3], 300),
+            "reward": rng.binomial(3, 0.3, n),
+            "propensity": POLICY[0, action],
+            "target": np.array([0.25, 0.25, 0.25, 0.25])[action],
+        }
+    )
+
+
+# --- entries --------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class Entry:
+    """One way to call a public function.
+
+    `call(table, columns, **options)` gets the column that plays each role. `numbers`, `labels`,
+    `probabilities` and `weights` say what may go wrong in which role.
+    """
+
+    name: str
+    call: Callable[..., Any]
+    table: Callable[[], pd.DataFrame]
+    numbers: tuple[str, ...] = ()
+    labels: tuple[str, ...] = ()
+    probabilities: tuple[str, ...] = ()
+    weights: tuple[str, ...] = ()
+    drops_missing: bool = False
+    options: Mapping[str, Any] = field(default_factory=dict)
+
+    @property
+    def roles(self) -> tuple[str, ...]:
+        """Every role that a column plays."""
+        return (*self.numbers, *self.labels, *self.probabilities, *self.weights)
+
+    def run(self, table: Any = None, columns: Columns | None = None, **options: Any) -> Any:
+        """The result on `table`, where `columns` renames roles."""
+        names = {role: role for role in self.roles} | (columns or {})
+        given = self.table() if table is None else table
+        return self.call(given, names, **{**self.options, **options})
+
+    def __str__(self) -> str:
+        return self.name
+
+
+def mean(c: Columns, **options: Any) -> Any:
+    return experiments.Mean(c["outcome"], covariates=[c["covariate"]], **options)
+
+
+def _ab_test(table, c, **options):
+    return experiments.ab_test(table, metric=mean(c), arm=c["arm"], cluster=c["cluster"], **options)
+
+
+def _ab_test_rows(table, c, **options):
+    roles = {"unit": c["unit"], "arm": c["arm"]}
+    return experiments.ab_test(table, metric=c["outcome"], **roles, **options)
+
+
+def _ab_test_weighted(table, c, **options):
+    roles = {"weight": c["weight"], "arm": c["arm"]}
+    return experiments.ab_test(table, metric=c["outcome"], **roles, **options)
+
+
+def _ab_tests(table, c, **options):
+    metrics = {"watch": mean(c), "rate": (c["clicks"], c["views"])}
+    roles = {"arm": c["arm"], "cluster": c["cluster"]}
+    return experiments.ab_tests(table, metrics=metrics, **roles, **options)
+
+
+def _ab_curve(table, c, **options):
+    roles = {"by": c["segment"], "arm": c["arm"], "cluster": c["cluster"]}
+    return experiments.ab_curve(table, metric=c["outcome"], **roles, **options)
+
+
+def _srm_test(table, c, **options):
+    return experiments.srm_test(table, arm=c["arm"], **options)
+
+
+def _off_policy_value(table, c, **options):
+    return causal.off_policy_value(table, **_policy_roles(c), **options)
+
+
+def _off_policy_lift(table, c, **options):
+    return causal.off_policy_lift(table, **_policy_roles(c), **options)
+
+
+def _policy_roles(c):
+    return {role: c[role] for role in ("reward", "propensity", "target", "cluster")}
+
+
+def _logged_policy_value(table, c, **options):
+    target_log = policy_log(seed=14)[["action", "position"]]
+    target_log = target_log.rename(columns={role: c[role] for role in target_log.columns})
+    roles = {role: c[role] for role in ("action", "reward", "propensity", "cluster")}
+    given = {"target_log": target_log, **roles, "by": [c["position"]], **options}
+    return causal.logged_policy_value(table, **given)
+
+
+def _slate_value(table, c, **options):
+    roles = {role: c[role] for role in ("slate", "position", "reward", "propensity", "target")}
+    return causal.slate_value(table, **roles, **options)
+
+
+def _group_moments(table, c, **options):
+    columns = [c["outcome"], c["covariate"]]
+    given = {"columns": columns, "by": [c["arm"]], "unit": c["cluster"], **options}
+    return causal.group_moments(table, **given)
+
+
+def _group_moments_weighted(table, c, **options):
+    given = {"columns": [c["outcome"]], "by": [c["arm"]], "weight": c["weight"], **options}
+    return causal.group_moments(table, **given)
+
+
+def _unit_cube(table, c, **options):
+    given = {"columns": [c["outcome"]], "by": [c["arm"], c["day"]], "unit": c["cluster"]}
+    return causal.unit_cube(table, **{**given, **options})
+
+
+ENTRIES = (
+    Entry("ab_test", _ab_test, experiment_log, ("outcome", "covariate"), ("arm", "cluster"),
+          drops_missing=True),
+    Entry("ab_test by unit", _ab_test_rows, experiment_log, ("outcome",), ("arm", "unit"),
+          drops_missing=True),
+    Entry("ab_test weighted", _ab_test_weighted, experiment_log, ("outcome",), ("arm",),
+          weights=("weight",), drops_missing=True),
+    Entry("ab_tests", _ab_tests, experiment_log, ("outcome", "covariate", "clicks", "views"),
+          ("arm", "cluster"), drops_missing=True),
+    Entry("ab_curve", _ab_curve, experiment_log, ("outcome",), ("arm", "cluster", "segment"),
+          drops_missing=True),
+    Entry("srm_test", _srm_test, experiment_log, (), ("arm",)),
+    Entry("off_policy_value", _off_policy_value, policy_log, ("reward",), ("cluster",),
+          ("propensity", "target")),
+    Entry("off_policy_lift", _off_policy_lift, policy_log, ("reward",), ("cluster",),
+          ("propensity", "target")),
+    Entry("logged_policy_value", _logged_policy_value, policy_log, ("reward",),
+          ("action", "position", "cluster"), ("propensity",)),
+    Entry("slate_value", _slate_value, slate_log, ("reward",), ("slate", "position"),
+          ("propensity", "target")),
+    Entry("group_moments", _group_moments, experiment_log, ("outcome", "covariate"),
+          ("arm", "cluster")),
+    Entry("group_moments weighted", _group_moments_weighted, experiment_log, ("outcome",),
+          ("arm",), weights=("weight",)),
+    Entry("unit_cube", _unit_cube, experiment_log, ("outcome",), ("arm", "day", "cluster")),
+)  # fmt: skip
+
+
+def entry(name: str) -> Entry:
+    """The entry of that name."""
+    return next(e for e in ENTRIES if e.name == name)
+
+
+# --- answers, as plain numbers --------------------------------------------------------------------
+
+
+def numbers(result: Any) -> dict[str, np.ndarray]:
+    """Everything numeric that a result says, by name, in an order that labels do not change."""
+    if isinstance(result, causal.Effect):
+        values = result.to_dict()
+        return {k: np.asarray(values[k], float) for k in _EFFECT_NUMBERS if values[k] is not None}
+    if isinstance(result, causal.EffectCurve):
+        return {"estimate": result.estimate, "cov": result.cov, "n_obs": np.array(result.n_obs)}
+    if isinstance(result, causal.PolicyValue):
+        frame = result.diagnostics.to_frame().select_dtypes("number")
+        return numbers(result.effect) | {"diagnostics": frame.to_numpy(float)}
+    if isinstance(result, causal.Moments):
+        order = np.lexsort([_sortable(column) for column in result.keys.to_pydict().values()])
+        weight = np.zeros(len(order)) if result.weight is None else result.weight
+        return {
+            "n": result.n[order], "mean": result.mean[order], "cross": result.cross[order],
+            "weight": weight[order],
+        }  # fmt: skip
+    if isinstance(result, experiments.Scorecard):
+        rows = {f"{i} {k}": v for i, row in enumerate(result.rows)
+                for k, v in numbers(row.effect).items()}  # fmt: skip
+        return rows | {"p_adjusted": np.array([row.p_adjusted for row in result.rows], float)}
+    if isinstance(result, experiments.SrmCheck):
+        return {"p_value": np.array(result.p_value), "statistic": np.array(result.statistic)}
+    table = result.to_pyarrow()  # an Ibis table: rows in the order of all its columns
+    columns = [np.asarray(c.to_pylist()) for c in table.columns]
+    order = np.lexsort(columns[::-1])
+    return {str(i): column[order] for i, column in enumerate(columns) if column.dtype.kind in "if"}
+
+
+_EFFECT_NUMBERS = (
+    "estimate", "std_error", "n_obs", "n_clusters", "df", "baseline", "baseline_variance",
+    "baseline_cov",
+)  # fmt: skip
+
+
+def _sortable(values: list[Any]) -> np.ndarray:
+    """Keys in an order that does not depend on their type."""
+    return np.array([f"{float(v):020.6f}" if re.fullmatch(r"-?[\d.]+", str(v)) else str(v)
+                     for v in values])  # fmt: skip
+
+
+def assert_same(got: Any, wanted: Any, rtol: float) -> None:
+    """Both results say the same numbers, to `rtol` of each (and of the standard error near 0)."""
+    left, right = numbers(got), numbers(wanted)
+    assert left.keys() == right.keys()
+    for name, value in right.items():
+        near_zero = rtol * float(np.abs(right.get("std_error", np.abs(value)).max(initial=0)))
+        np.testing.assert_allclose(left[name], value, rtol=rtol, atol=near_zero, err_msg=name)
+
+
+# --- intakes --------------------------------------------------------------------------------------
+
+
+def _arrow(frame: pd.DataFrame) -> pa.Table:
+    return pa.Table.from_pandas(frame, preserve_index=False)
+
+
+def _relation(frame: pd.DataFrame) -> Any:
+    return duckdb.connect().from_arrow(_arrow(frame))
+
+
+def _parquet(frame: pd.DataFrame, folder: Any, parts: int) -> list[Any]:
+    cuts = np.linspace(0, len(frame), parts + 1).astype(int)
+    files = [folder / f"part-{i}.parquet" for i in range(parts)]
+    for file, start, stop in zip(files, cuts[:-1], cuts[1:], strict=True):
+        frame.iloc[start:stop].to_parquet(file)
+    return files
+
+
+def _ibis(frame: pd.DataFrame, folder: Any) -> Any:
+    return ibis.duckdb.connect().read_parquet(str(_parquet(frame, folder, 1)[0]))
+
+
+INTAKES: dict[str, Callable[..., Any]] = {
+    "pandas": lambda frame, _: frame,
+    "polars": lambda frame, _: pl.from_arrow(_arrow(frame)),
+    "polars lazy": lambda frame, _: pl.from_arrow(_arrow(frame)).lazy(),
+    "pyarrow": lambda frame, _: _arrow(frame),
+    "duckdb relation": lambda frame, _: _relation(frame),
+    "ibis table": _ibis,
+    "parquet file": lambda frame, folder: str(_parquet(frame, folder, 1)[0]),
+    "parquet path": lambda frame, folder: _parquet(frame, folder, 1)[0],
+    "folder": lambda frame, folder: _parquet(frame, folder, 3)[0].parent,
+    "glob": lambda frame, folder: str(_parquet(frame, folder, 3)[0].parent / "*.parquet"),
+    "list of paths": lambda frame, folder: _parquet(frame, folder, 3),
+}
+
+
+HOSTILE_NAMES = (
+    'say "hi"', "it's", "a;b -- c", "[brackets]", "line\nbreak", "select", "视频 时长", "x" * 300,
+    "__import__('os').system('exit 3')", "y + x2", "<script>alert(1)</script>", "C(a):b", "back`tick",
+    "", " ", "%s {x}", "\\", "n", "x0",
+)  # fmt: skip
