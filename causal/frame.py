@@ -8,11 +8,10 @@ names: they are never parsed, run or pasted into SQL. The caller's table is neve
 from __future__ import annotations
 
 import difflib
-import glob
 import os
 import tempfile
 import uuid
-from contextlib import contextmanager
+from collections.abc import Iterable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, TypeAlias
 
@@ -22,8 +21,10 @@ import pandas as pd
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from causal.parquet import as_pattern, by_position, complaints_about, open_parquet
+
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Mapping, Sequence
+    from collections.abc import Callable, Mapping, Sequence
 
     import ibis
     import ibis.expr.types as ir
@@ -59,7 +60,8 @@ def check_columns(
     TypeError
         If a name is not text.
     ValueError
-        If a column is absent (the nearest names are shown), doubled, or in two roles.
+        If a name is empty, or a column is absent (the nearest names are shown), doubled, or in two
+        roles.
     """
     role_of: dict[str, str] = {}
     for role, value in roles.items():
@@ -68,6 +70,10 @@ def check_columns(
                 raise TypeError(
                     f"{role} must name a column as text; got {name!r}; rename the column first"
                 )
+            if not name:
+                raise ValueError(f"{role} must name a column; got ''; rename the column first")
+            if role_of.get(name) == role:
+                raise ValueError(f"column {name!r} is named twice in {role}; name it once")
             if name in role_of:
                 raise ValueError(
                     f"column {name!r} cannot be both {role_of[name]} and {role}; "
@@ -107,6 +113,15 @@ def check_one_of(value: object, name: str, allowed: Sequence[object]) -> None:
         )
 
 
+def listed(names: Sequence[str], argument: str) -> list[str]:
+    """Names as a list; a text would be taken apart letter by letter, so it is refused."""
+    if isinstance(names, str) or not isinstance(names, Iterable):
+        raise TypeError(
+            f"{argument} must be a list of column names; got {names!r}; put a single name in a list"
+        )
+    return list(names)
+
+
 def codes(values: NDArray[Any]) -> tuple[NDArray[np.int64], NDArray[Any]]:
     """Dense codes of labels in sorted level order; exact for int64 and for strings.
 
@@ -142,8 +157,7 @@ def column_names(data: Table) -> list[Any]:
     """Names of the columns of any `Table`, in order."""
     kind = _kind(data)
     if kind == "paths":
-        with _readable(data), duckdb.connect() as connection:
-            return list(connection.read_parquet(_patterns(parquet_files(data))).columns)
+        return list(open_parquet(data).names)
     if kind == "polars_lazy":
         return list(data.collect_schema().names())
     if kind == "arrow":
@@ -168,7 +182,8 @@ def read_columns(
         Columns read as float64; integers of any width, booleans, decimals and 0/1 categories
         are numbers, text and times are not.
     labels : sequence of str
-        Columns read as labels: int64, bool, float64 or text (dates as ISO text).
+        Columns read as labels: int64, bool, float64 or text. Dates and times are ISO text, in UTC
+        where they have a zone, to the microsecond.
     missing : {"raise", "keep"}
         What a missing value does; kept ones are NaN in numbers and None in labels.
 
@@ -191,15 +206,14 @@ def read_columns(
     [1.0, 2.0]
     """
     check_one_of(missing, "missing", ("raise", "keep"))
+    numeric, labels = listed(numeric, "numeric"), listed(labels, "labels")
     wanted = check_columns(
         column_names(data), {"columns": list(dict.fromkeys([*numeric, *labels]))}
     )
     column = _column_reader(data, wanted)
     keep = missing == "keep"
     arrays = {name: _numbers(name, column(name), keep=keep) for name in numeric}
-    arrays |= {
-        name: _labels(name, column(name), keep=keep) for name in labels if name not in arrays
-    }
+    arrays |= {name: _labels(name, column(name), keep=keep) for name in labels}
     if arrays and len(next(iter(arrays.values()))) == 0:
         raise ValueError("the table is empty; at least one row is required")
     return arrays
@@ -231,64 +245,69 @@ def open_table(
     TypeError
         If `data` is not a table.
     """
-    wanted = check_columns(column_names(data), {"columns": list(columns)})
-    if _kind(data) == "ibis":
+    wanted = check_columns(column_names(data), {"columns": listed(columns, "columns")})
+    kind = _kind(data)
+    if kind == "ibis":
         return data.select(*[data[name] for name in wanted])
     backend = private_engine() if connection is None else connection
     name = f"livelift_{uuid.uuid4().hex}"
-    if _kind(data) == "paths":
-        files = parquet_files(data)
-        with _readable(data):
-            backend.con.read_parquet(_patterns(files)).create_view(name)
-        allowed = [*files, *_patterns(files)]
+    allowed: list[str] = []
+    if kind == "paths":
+        source = open_parquet(data)
+        source.relation(backend.con, wanted).create_view(name)
+        allowed = [*source.files, *map(as_pattern, source.files)]
     else:
-        backend.con.register(name, _arrow(data, wanted))
-        allowed = []
+        arrow = _arrow(data, wanted)
+        with complaints_about(f"columns {', '.join(map(repr, wanted))}"):
+            backend.con.register(name, arrow.rename_columns([f"c{j}" for j in range(len(wanted))]))
     if connection is None:
+        backend.livelift_source = f"{data}" if isinstance(data, str | Path) else _KIND_NAMES[kind]
         backend.con.execute("SET allowed_paths = ?", [allowed])
         backend.con.execute("SET enable_external_access = false")
     table = backend.table(name)
-    return table.select(*[table[column] for column in wanted])
+    return table.select(**{column: table[f"c{j}"] for j, column in enumerate(wanted)})
+
+
+def fetch_arrow(table: ir.Table) -> pa.Table:
+    """Run an expression where it lives; ValueError where its engine cannot read the data."""
+    source = getattr(table.get_backend(), "livelift_source", "the table")
+    with complaints_about(source):
+        return table.to_pyarrow()
 
 
 def private_engine() -> Any:  # noqa: ANN401 — an ibis backend: no stubs
     """Private in-memory DuckDB; LIVELIFT_THREADS and LIVELIFT_MEMORY_LIMIT bound it."""
     import ibis  # noqa: PLC0415 — loaded only when used
 
-    settings: dict[str, Any] = {
-        "temp_directory": str(Path(tempfile.gettempdir()) / "livelift_spill")
-    }
+    # a folder of its own: engines that spill into one folder overwrite each other's files
+    spill = Path(tempfile.gettempdir()) / f"livelift_spill_{uuid.uuid4().hex}"
+    settings: dict[str, Any] = {"temp_directory": str(spill)}
     if threads := os.environ.get("LIVELIFT_THREADS"):
+        if not threads.isdigit() or int(threads) < 1:
+            raise ValueError(f"LIVELIFT_THREADS must be a count; got {threads!r}; set it to 1 or more")
         settings["threads"] = int(threads)
     if memory := os.environ.get("LIVELIFT_MEMORY_LIMIT"):
         settings["memory_limit"] = memory
-    backend = ibis.duckdb.connect(**settings)
+    try:
+        backend = ibis.duckdb.connect(**settings)
+    except duckdb.Error:
+        raise ValueError(
+            f"LIVELIFT_MEMORY_LIMIT must be a size; got {memory!r}; set it to one such as 2GB"
+        ) from None
     backend.con.execute("SET TimeZone = 'UTC'")
+    backend.con.execute("SET python_enable_replacements = false")
     backend.livelift_private = True
     return backend
 
 
-def parquet_files(data: Table) -> list[str]:
-    """The Parquet files behind a path, folder, glob or list of them, sorted.
-
-    Raises
-    ------
-    ValueError
-        If nothing is there.
-    """
-    found: list[str] = []
-    for item in [data] if isinstance(data, str | Path) else data:
-        path = Path(item)
-        if path.is_dir():
-            matches = sorted(str(p) for p in path.rglob("*.parquet"))
-        elif path.exists():
-            matches = [str(path)]
-        else:
-            matches = sorted(glob.glob(str(item), recursive=True))
-        if not matches:
-            raise ValueError(f"{item}: no such file")
-        found += matches
-    return [str(Path(file).resolve()) for file in found]
+def complaint(
+    name: str, required: str, count: int, rows: Sequence[int], values: Sequence[object], do: str
+) -> str:
+    """Message that names the column, counts the rows and shows the first five of them."""
+    shown = ", ".join(str(r) for r in rows[:_SHOWN])
+    seen = ", ".join(str(v) for v in values[:_SHOWN])
+    verb = "row is" if count == 1 else "rows are"
+    return f"{name} must {required}; {count} {verb} not, e.g. rows {shown} ({seen}); {do}"
 
 
 def offenders(
@@ -296,10 +315,8 @@ def offenders(
 ) -> str:
     """Message that names the column, counts the rows and shows the first five of them."""
     rows = np.flatnonzero(bad)
-    shown = ", ".join(str(r) for r in rows[:_SHOWN])
-    seen = ", ".join(str(v) for v in values[rows[:_SHOWN]].tolist())
-    verb = "row is" if len(rows) == 1 else "rows are"
-    return f"{name} must {required}; {len(rows)} {verb} not, e.g. rows {shown} ({seen}); {do}"
+    first = rows[:_SHOWN]
+    return complaint(name, required, len(rows), first.tolist(), values[first].tolist(), do)
 
 
 def _kind(data: Table) -> str:
@@ -329,27 +346,21 @@ _KINDS = {
 }
 
 
+_KIND_NAMES = {
+    "paths": "the Parquet files",
+    "pandas": "the pandas frame",
+    "polars": "the polars frame",
+    "polars_lazy": "the polars frame",
+    "arrow": "the pyarrow Table",
+    "duckdb": "the DuckDB relation",
+}
+
+
 def in_memory_rows(data: Table) -> int | None:
     """Number of rows of a table that is in memory; None where only the engine knows."""
     if _kind(data) in ("pandas", "polars", "arrow"):
         return int(data.shape[0])
     return None
-
-
-def _patterns(files: Sequence[str]) -> list[str]:
-    """File names as DuckDB takes them: it reads brackets and stars as a glob."""
-    return [glob.escape(file) for file in files]
-
-
-@contextmanager
-def _readable(data: Table) -> Iterator[None]:
-    """Turn the engine's complaint about a file into one that names it."""
-    try:
-        yield
-    except duckdb.Error as error:
-        where = data if isinstance(data, str | Path) else data[0]
-        first = str(error).splitlines()[0]
-        raise ValueError(f"{where}: not readable as Parquet; {first}") from None
 
 
 def _column_reader(data: Table, wanted: Sequence[str]) -> Callable[[str], _Column]:
@@ -358,8 +369,7 @@ def _column_reader(data: Table, wanted: Sequence[str]) -> Callable[[str], _Colum
     if kind == "pandas":
         return lambda name: data[name]
     if kind in ("paths", "ibis"):
-        with _readable(data):
-            table = open_table(data, columns=wanted).to_pyarrow()
+        table = fetch_arrow(open_table(data, columns=wanted))
     else:
         table = _arrow(data, wanted)
     return lambda name: table.column(name)
@@ -375,7 +385,9 @@ def _arrow(data: Table, wanted: Sequence[str]) -> pa.Table:
     if kind == "polars_lazy":
         return data.select(list(wanted)).collect().to_arrow()
     if kind == "duckdb":
-        return data.select(*[duckdb.ColumnExpression(name) for name in wanted]).to_arrow_table()
+        with complaints_about("the DuckDB relation"):
+            found = by_position(data, [data.columns.index(name) for name in wanted])
+            return found.to_arrow_table().rename_columns(list(wanted))
     return pa.table([_arrow_array(name, data[name]) for name in wanted], names=list(wanted))
 
 
@@ -383,7 +395,7 @@ def _arrow_array(name: str, values: pd.Series[Any]) -> pa.Array | pa.ChunkedArra
     """A pandas column as Arrow; Python objects that Arrow has no type for are refused."""
     try:
         return pa.array(values, from_pandas=True)
-    except (pa.ArrowInvalid, pa.ArrowTypeError, pa.ArrowNotImplementedError) as error:
+    except (pa.ArrowException, OverflowError, UnicodeError) as error:
         raise TypeError(
             f"column {name!r} must hold numbers, text, booleans or times of one kind; {error}; "
             "convert it first"

@@ -1,4 +1,7 @@
-"""Least squares and its robust covariances: array kernels, arrays in, frozen records out."""
+"""Least squares and its robust covariances: array kernels, arrays in, frozen records out.
+
+The sums of scores behind a covariance are in `causal.sandwich`, CR2 in `causal.bias_reduced`.
+"""
 
 from __future__ import annotations
 

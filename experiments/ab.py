@@ -10,7 +10,8 @@ from typing import TYPE_CHECKING, Any, Literal
 from causal.distributions import critical_value
 from causal.effect import Effect, EffectCurve, EstimationWarning
 from causal.frame import Table, check_level, check_one_of
-from experiments.differences import Adjustment, Differences, Kind, differences
+from experiments.differences import Adjustment, Differences, differences
+from experiments.influence import Kind
 from experiments.metric import Mean, Metric, Quantile, Ratio, as_metric
 from experiments.multiplicity import Adjust, adjust_p_values
 from experiments.quantiles import arm_quantile
@@ -129,12 +130,13 @@ def ab_test(
     control, treatments = choose_arms(log, control, treatment)
     if len(treatments) > 1:
         raise ValueError(
-            f"arm {arm!r} has more than two arms: {list(log.arms)[:10]}; pass control= and treatment="
+            f"arm {arm!r} has more than two arms: {list(log.arms)[:10]}; "
+            "pass control= and treatment="
         )
     return _effect(log, chosen, control, treatments[0], adjustment, covariance)
 
 
-def ab_tests(
+def ab_tests(  # noqa: PLR0913 — columns of the log, each by keyword
     frame: Table,
     *,
     metrics: Mapping[str, Metric | str | tuple[str, str]] | Sequence[Metric],
@@ -303,7 +305,8 @@ def ab_curve(
     control, treatments = choose_arms(log, control, treatment)
     if len(treatments) > 1:
         raise ValueError(
-            f"arm {arm!r} has more than two arms: {list(log.arms)[:10]}; pass control= and treatment="
+            f"arm {arm!r} has more than two arms: {list(log.arms)[:10]}; "
+            "pass control= and treatment="
         )
     records = log.records(chosen, cell=by, cumulative=cumulative)
     found = differences(
@@ -334,13 +337,13 @@ def _named(metrics: Mapping[str, Any] | Sequence[Metric]) -> dict[str, Metric]:
     """Metrics by name."""
     if isinstance(metrics, Mapping):
         found = {str(name): as_metric(m, str(name)) for name, m in metrics.items()}
-    elif isinstance(metrics, str) or not isinstance(metrics, Sequence):
-        raise TypeError(f"metrics must be a mapping or a sequence of metrics; got {metrics!r}")
-    else:
+    elif isinstance(metrics, list | tuple):
         chosen = [as_metric(m) for m in metrics]
         found = {m.label: m for m in chosen}
         if len(found) < len(chosen):
             raise ValueError(f"metrics must have different names; got {[m.label for m in chosen]}")
+    else:
+        raise TypeError(f"metrics must be a mapping or a list of metrics; got {metrics!r}")
     if not found:
         raise ValueError("metrics must name at least one metric; got none")
     return found
@@ -493,7 +496,8 @@ def _warn_about(log: Log, records: Records, found: Differences) -> None:
     if found.clusters_by_arm is not None and min(found.clusters_by_arm) < _FEW_CLUSTERS:
         _warn(
             f"{label!r}: few clusters of {log.cluster!r}: {found.clusters_by_arm[0]} in control, "
-            f"{found.clusters_by_arm[1]} in treatment; fewer than {_FEW_CLUSTERS} make intervals fragile"
+            f"{found.clusters_by_arm[1]} in treatment; fewer than {_FEW_CLUSTERS} make intervals "
+            "fragile"
         )
     if (found.largest_cluster_share or 0) > _LARGE_CLUSTER:
         _warn(
@@ -508,7 +512,7 @@ def _warn_near_zero(effect: Effect) -> None:
     if effect.baseline is not None and abs(effect.baseline) <= reach:
         _warn(
             f"{effect.details['metric']!r}: the control level {effect.baseline:.4g} is not "
-            f"distinguishable from 0 (95 % half-width {reach:.2g}); relative effects are not available"
+            f"distinguishable from 0 (95 % half-width {reach:.2g}); there is no relative effect"
         )
 
 

@@ -54,10 +54,10 @@ def _compared(result: StudyResult) -> str:
     if first.scorecard is not None:
         arms = listed(list(dict.fromkeys(str(row.treatment) for row in first.scorecard.rows)))
         metrics = listed(list(dict.fromkeys(row.metric for row in first.scorecard.rows)))
-        what = f"{arms} was compared with {first.control} on {metrics}"
+        what = f"this study compares {arms} with {first.control} on {metrics}"
     else:
         names = listed([f"“{policy.name}”" for policy in first.policies])
-        what = f"the value of {names} was estimated from a log"
+        what = f"this study values {names} from the log of another policy"
     logs = listed([_log_in_words(section) for section in result.sections])
     days = {_days_in_words(section) for section in result.sections}
     when = f", {days.pop()}" if len(days) == 1 else ""
@@ -149,7 +149,7 @@ def _trusted(result: StudyResult) -> str:
     """The split, the checks, the warnings, the policy values."""
     parts = [_split_in_words(result), _checks_in_words(result), *_logs_in_words(result)]
     failed = any(check.status == "failed" for s in result.sections for check in s.checks)
-    lead = "do not trust it yet" if failed else "may it be trusted"
+    lead = "do not trust it yet" if failed else "how far to trust it"
     return _sentence(f"{lead}: {listed([part for part in parts if part])}")
 
 
@@ -177,7 +177,7 @@ def _checks_in_words(result: StudyResult) -> str:
     failed = sum(check.status == "failed" for check in checks)
     parts = [f"{failed} of {counted(len(checks), 'check')} of the log failed"] if failed else []
     if not failed and checks:
-        parts.append(f"{counted(len(checks), 'check')} of the log found no error")
+        parts.append(f"no check of the log found an error")
     if result.warnings:
         parts.append(f"{counted(len(result.warnings), 'warning')} must be read")
     return " and ".join(parts)

@@ -192,8 +192,9 @@ def as_metric(value: object, name: str | None = None) -> Metric:
 
 def _set_covariates(metric: Mean | Ratio) -> None:
     """Covariates as a tuple of names."""
-    if isinstance(metric.covariates, str):
-        raise TypeError(f"covariates must be a list of names; got the text {metric.covariates!r}")
+    given: object = metric.covariates
+    if isinstance(given, str):
+        raise TypeError(f"covariates must be a list of names; got the text {given!r}")
     object.__setattr__(metric, "covariates", tuple(metric.covariates))
 
 
@@ -203,7 +204,8 @@ def _check_role(metric: Metric) -> None:
     check_one_of(metric.better, "better", ("higher", "lower"))
     if metric.role == "guardrail" and metric.margin is None:
         raise ValueError(
-            f"guardrail {metric.label!r} needs margin=, the largest tolerated relative loss: 0.01 is 1 %"
+            f"guardrail {metric.label!r} needs margin=, the largest tolerated relative loss: "
+            "0.01 is 1 %"
         )
     if metric.margin is not None and not 0 < metric.margin < 1:
         raise ValueError(

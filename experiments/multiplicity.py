@@ -15,7 +15,9 @@ Adjust: TypeAlias = Literal["holm", "bh", "by", "bonferroni", "none"]
 
 
 def adjust_p_values(p: ArrayLike, *, method: Adjust) -> NDArray[np.float64]:
-    """Adjust p-values: Holm and Bonferroni bound the chance of any false finding, BH and BY their share.
+    """Adjust p-values for the number of questions asked.
+
+    Holm and Bonferroni bound the chance of any false finding, BH and BY the share of false ones.
 
     Parameters
     ----------

@@ -55,8 +55,8 @@ def arm_quantile(
     low, high = math.ceil(n * (q - z * sigma)), math.ceil(n * (q + z * sigma))
     if low < 1 or high > n:
         raise ValueError(
-            f"{metric.label!r} of arm {arm!r}: {n} records are too few for the {q:g} quantile at level "
-            f"{level}; take a quantile nearer the middle, or more data"
+            f"{metric.label!r} of arm {arm!r}: {n} records are too few for the {q:g} quantile at "
+            f"level {level}; take a quantile nearer the middle, or more data"
         )
     below, above = rows.order_statistics("y", [low, high])
     if above == below:

@@ -8,7 +8,6 @@ viewers; their sums come from it. A record carries the aliases that `experiments
 from __future__ import annotations
 
 import warnings
-from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -21,6 +20,8 @@ from causal.rows import Expression, Rows, both, open_rows, present, select
 from experiments.metric import Mean, Metric, Quantile, Ratio
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
     from numpy.typing import NDArray
 
 _MOST_ARMS = 50
@@ -273,8 +274,8 @@ def choose_arms(log: Log, control: object, treatment: object = None) -> tuple[An
     if control is None:
         if set(arms) != {0, 1}:
             raise ValueError(
-                f"arm {log.arm!r} holds {arms[:10]}; only 0/1 and booleans say which is the control: "
-                "pass control="
+                f"arm {log.arm!r} holds {arms[:10]}; only 0/1 and booleans say which is the "
+                "control: pass control="
             )
         control = arms[0]
     for given, role in ((control, "control"), (treatment, "treatment")):
@@ -406,8 +407,8 @@ def _report_missing(log: Log, missing: str) -> None:
     p = _equal_shares(found.n - found.values["kept"], found.n)
     arms = ", ".join(f"{a}: {100 * s:.2g}%" for a, s in zip(found.keys["arm"], share, strict=True))
     warnings.warn(
-        f"rows with missing values are left out: {columns}; share by arm {arms}; test that the shares "
-        f"are equal: p = {p:.3g}"
+        f"rows with missing values are left out: {columns}; share by arm {arms}; test that the "
+        f"shares are equal: p = {p:.3g}"
         + ("; missingness differs by arm, so the effect may be biased" * (p < 0.01)),
         EstimationWarning,
         stacklevel=5,
@@ -431,19 +432,25 @@ def _winsorised(rows: Rows, metric: Mean) -> tuple[Rows, dict[str, Any]]:
     cut: dict[str, Expression] = {}
     for alias, name in record_aliases(metric).items():
         a, b = (_linear_quantile(rows, alias, q, n) for q in (low, high))
-        beyond = {
-            "low": lambda c, x=alias, v=a: select(c[x] < v, 1.0),
-            "high": lambda c, x=alias, v=b: select(c[x] > v, 1.0),
-        }
-        share = {k: float(v[0]) / n for k, v in rows.sums([], beyond).values.items()}
+        share = rows.sums([], {"low": _beyond(alias, a, -1.0), "high": _beyond(alias, b, 1.0)})
         limits[name] = {
             "low": a,
             "high": b,
-            "share_below": share["low"],
-            "share_above": share["high"],
+            "share_below": float(share.values["low"][0]) / n,
+            "share_above": float(share.values["high"][0]) / n,
         }
-        cut[alias] = lambda c, x=alias, v=a, u=b: c[x].clip(v, u)
+        cut[alias] = _clipped(alias, a, b)
     return rows.derive(cut), {"winsor": limits}
+
+
+def _beyond(name: str, limit: float, side: float) -> Expression:
+    """Formula: 1 where the column lies beyond the limit on that side."""
+    return lambda c: select(side * (c[name] - limit) > 0, 1.0)
+
+
+def _clipped(name: str, low: float, high: float) -> Expression:
+    """Formula of a column cut at limits."""
+    return lambda c: c[name].clip(low, high)
 
 
 def _linear_quantile(rows: Rows, column: str, q: float, n: int) -> float:

@@ -364,6 +364,8 @@ def methods_view(result: StudyResult) -> dict[str, list[Any]]:
             "Policies that learn while they log: each propensity is taken as it was logged.",
             "Several methods for one policy: each interval stands for itself.",
         ]
+    if len(result.sections) > 1:
+        missing.append("Several logs: each one is read by itself, and p-values hold within one log.")
     missing.append("Rewards that arrive after the log was written.")
     return {
         "estimators": list(dict.fromkeys(_estimators(result))),

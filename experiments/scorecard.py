@@ -51,7 +51,7 @@ class ScorecardRow:
 class Scorecard:
     """All rows, the sample ratio check and the decision.
 
-    `verdict` is ``"ship"``, ``"do not ship"`` or ``"no decision"``; `reason` says why in a sentence.
+    `verdict` is ``"ship"``, ``"do not ship"`` or ``"no decision"``; `reason` says why.
     """
 
     rows: tuple[ScorecardRow, ...]
@@ -88,7 +88,7 @@ class Scorecard:
 
     def _repr_html_(self) -> str:
         head = f"<p><b>{html.escape(self.verdict)}</b>: {html.escape(self.reason)}</p>"
-        return head + self.to_frame().to_html(index=False, float_format="%.4g")
+        return head + self.to_frame().to_html(index=False, float_format="{:.4g}".format)
 
 
 def metric_verdict(metric: Metric, effect: Effect, p_adjusted: float, level: float) -> str:
@@ -127,7 +127,8 @@ def decision(rows: Sequence[ScorecardRow], srm: SrmCheck | None) -> tuple[str, s
         return "no decision", "no goal differs significantly from the control."
     if open_guards:
         return "no decision", (
-            f"better on {_listed(better)}, but {_listed(open_guards)} is not proven within its margin."
+            f"better on {_listed(better)}, but {_listed(open_guards)} is not proven to stay within "
+            "its margin."
         )
     return "ship", f"better on {_listed(better)}, and every guardrail is within its margin."
 
@@ -137,14 +138,19 @@ def _listed(names: Sequence[str]) -> str:
     return ", ".join(dict.fromkeys(names))
 
 
+def _relative(effect: Effect, level: float) -> tuple[float | None, float | None, float | None]:
+    """Relative effect and its interval; None where the control level is too near 0."""
+    try:
+        low, high = effect.relative_conf_int(level)
+    except ValueError:
+        return None, None, None
+    return effect.estimate / (effect.baseline or 1.0), low, high
+
+
 def _flat(row: ScorecardRow, level: float) -> dict[str, Any]:
     """A row of the frame."""
     low, high = row.effect.conf_int(level)
-    try:
-        relative = row.effect.estimate / float(row.effect.baseline or 0)
-        relative_low, relative_high = row.effect.relative_conf_int(level)
-    except (ValueError, ZeroDivisionError):
-        relative = relative_low = relative_high = None
+    relative, relative_low, relative_high = _relative(row.effect, level)
     return {
         "metric": row.metric,
         "role": row.role,

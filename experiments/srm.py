@@ -1,4 +1,4 @@
-"""Sample ratio mismatch: are the arms as large as they were meant to be?"""
+"""Sample ratio mismatch: whether the arms are as large as they were meant to be."""
 
 from __future__ import annotations
 
@@ -119,7 +119,7 @@ def srm_test(
     return checked_counts({a: n for (a,), n in whole.items()}, expected_share, cells)
 
 
-def counted(rows: Rows, by: Sequence[str], units: bool) -> dict[tuple[Any, ...], int]:  # noqa: FBT001 — internal
+def counted(rows: Rows, by: Sequence[str], units: bool) -> dict[tuple[Any, ...], int]:
     """Units (or rows) by arm and further keys: {(arm, key ...): count}."""
     keys = ["arm", *by]
     found = (rows.grouped([*keys, "unit"], {}) if units else rows).sums(keys, {})

@@ -232,7 +232,7 @@ def located(study: Study, source: Source, place: str) -> Iterator[None]:
         inside = [where for where in quoted if where.startswith(place)]
         where = (inside or quoted or [place])[0]
         raise DataError(f"{study.file}: {where}: {message}") from error
-    except (OSError, duckdb.Error) as error:
+    except (OSError, duckdb.IOException, duckdb.InvalidInputException) as error:
         raise DataError(f"{source.shown}: cannot be read: {_one_line(error)}") from error
 
 

@@ -21,7 +21,7 @@ import pandas as pd
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
 
-    from causal.decisions.off_policy import WeightDiagnostics
+    from causal.decisions.weights import WeightDiagnostics
 
     from causal.effect import Effect, EffectCurve
     from experiments.scorecard import Scorecard

@@ -85,7 +85,7 @@ class Days:
     y_ticks: tuple[Tick, ...]
     axis_label: str
     zero: float | None
-    height: float = 210.0
+    height: float = 196.0
     template: str = "days.svg.j2"
 
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import math
 import warnings
-from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any, TypeAlias
 
 from causal.effect import Effect, EstimationWarning
@@ -12,6 +11,8 @@ from causal.rows import Rows, select
 from experiments.srm import checked_counts
 
 if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping
+
     from experiments.records import Records
 
 Estimate: TypeAlias = "Callable[[Records], Effect]"
@@ -142,8 +143,8 @@ def _warn_about(untouched: Effect | None, srm: float, chosen: Mapping[Any, int])
         )
     if srm < _SRM_ALPHA:
         warnings.warn(
-            f"the trigger is affected by the treatment: triggered units by arm {dict(chosen)} do not "
-            f"fit the arms' sizes, p = {srm:.2g}",
+            f"the trigger is affected by the treatment: triggered units by arm {dict(chosen)} "
+            f"do not fit the arms' sizes, p = {srm:.2g}",
             EstimationWarning,
             stacklevel=6,
         )

@@ -50,8 +50,8 @@ class WeightDiagnostics:
         Mean of the weights before clipping, and its distance from 1 in standard errors (clustered
         where the estimate is). Beyond 4 the propensities do not belong to this log. `mean_weight_z`
         is None where the weights do not vary and are not 1.
-    top_share : float
-        Share of all weight held by the 1 % largest.
+    top_share, max_share : float
+        Share of all weight held by the 1 % largest, and by the largest alone.
     n_zero_target : int
         Rows whose action the target policy never takes.
     n_clipped : int
@@ -67,7 +67,7 @@ class WeightDiagnostics:
     Examples
     --------
     >>> d = WeightDiagnostics(n_obs=4, ess=4.0, ess_share=1.0, max_weight=1.0, mean_weight=1.0,
-    ...     mean_weight_z=0.0, top_share=0.25, n_zero_target=0, n_clipped=0,
+    ...     mean_weight_z=0.0, top_share=0.25, max_share=0.25, n_zero_target=0, n_clipped=0,
     ...     clipping_bias_bound=0.0, unsupported_mass=None, weighted_rewards=2)
     >>> d.to_frame().loc[0, "ess"]
     np.float64(4.0)
@@ -80,6 +80,7 @@ class WeightDiagnostics:
     mean_weight: float
     mean_weight_z: float | None
     top_share: float
+    max_share: float
     n_zero_target: int
     n_clipped: int
     clipping_bias_bound: float
@@ -170,6 +171,7 @@ def weight_diagnostics(sums: WeightSums, unsupported_mass: float | None) -> Weig
         mean_weight=sums.mean,
         mean_weight_z=_z(sums.mean - 1.0, sums.mean_std_error),
         top_share=min(float(largest.sum()) / sums.total, 1.0),
+        max_share=min(float(largest.max()) / sums.total, 1.0),
         n_zero_target=sums.n_zero,
         n_clipped=sums.n_clipped,
         clipping_bias_bound=sums.clipping_bias_bound,
@@ -193,12 +195,11 @@ def warn_if_fragile(
 
 def _reasons(d: WeightDiagnostics) -> list[str]:
     """The rules that the weights break, in words."""
-    largest = d.max_weight / (d.mean_weight * d.n_obs) if d.mean_weight > 0 else math.inf
     z = d.mean_weight_z
     rules = {
         f"fewer than {_FEW_EFFECTIVE_ROWS} effective rows": d.ess < _FEW_EFFECTIVE_ROWS,
         "effective rows below 1% of the log": d.ess_share < 0.01,
-        "one row holds more than 10% of all weight": largest > _LARGE_SHARE,
+        "one row holds more than 10% of all weight": d.max_share > _LARGE_SHARE,
         f"fewer than {_FEW_REWARDS} weighted rewards": d.weighted_rewards < _FEW_REWARDS,
         "the mean weight is not 1: these propensities do not belong to this log or this target": (
             z is None or abs(z) > _LARGE_Z

@@ -1,0 +1,329 @@
+"""Standard errors from influences: each record's share in the error of its arm's level.
+
+In arm a the influence of a record on the fitted level at xbar, the pooled mean of the covariates,
+is psi = w c e, with residual e and c = 1/W_a + (xbar - xbar_a)' S_a^-1 (x - xbar_a). Squared
+influences sum to the HC variance, squared cluster sums of influences to the CR variance, products
+of two cells' cluster sums to their covariance. HC2 and HC3 divide psi by (1 - h)^(1/2) and 1 - h,
+where h is the leverage. White (1980); MacKinnon and White (1985); Bell and McCaffrey (2002): CR2.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Literal, TypeAlias
+
+import numpy as np
+
+from causal.frame import codes as codes_of
+from causal.linear import covariance as covariance_of
+from causal.linear import least_squares
+from causal.rows import Expression, Rows, both, select
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
+    from numpy.typing import NDArray
+
+    from experiments.records import Records
+
+Kind: TypeAlias = Literal["auto", "HC0", "HC1", "HC2", "HC3", "CR0", "CR1", "CR2"]
+
+_FEW_CLUSTERS = 50
+
+
+@dataclass(frozen=True)
+class Level:
+    """One arm in one cell: level of the outcome at the pooled covariates, and what psi needs."""
+
+    n: int
+    total: float
+    mean: dict[str, float]
+    weights: dict[str, float]
+    slope: NDArray[np.float64]
+    lever: NDArray[np.float64]
+    inverse: NDArray[np.float64]
+    level: float
+    residual: float
+
+
+@dataclass(frozen=True)
+class Errors:
+    """Covariance of the differences and what the first cell's relative effect needs."""
+
+    cov: NDArray[np.float64]
+    df: float
+    baseline_variance: float
+    baseline_cov: float
+    n_clusters: int | None
+    clusters_by_arm: tuple[int, int] | None
+    largest_share: float | None
+
+
+def resolved_kind(kind: Kind, records: Records, rows: Rows, *, by_cell: bool) -> str:
+    """The covariance that is used: HC2 without shared clusters, CR1 with, CR2 when they are few."""
+    shared = records.clusters == "coarser"
+    if kind.startswith("CR") and records.clusters == "none":
+        raise ValueError(f"covariance={kind!r} needs cluster=")
+    if kind.startswith("HC") and shared:
+        raise ValueError(f"covariance={kind!r} ignores the clusters; use CR0, CR1, CR2 or auto")
+    if kind != "auto":
+        return kind
+    if not shared:
+        return "HC2"
+    if by_cell:
+        return "CR1"
+    clusters = rows.grouped(["arm", "cluster"], {}).sums(["arm"], {}).n
+    return "CR2" if clusters.min() < _FEW_CLUSTERS else "CR1"
+
+
+def influence(
+    outcome: Sequence[str], kept: Sequence[str], kind: str, *, weighted: bool, theta: bool
+) -> Expression:
+    """Formula of psi, with the leverage correction of HC2 or HC3."""
+
+    def psi(c: Mapping[str, Any]) -> Any:  # noqa: ANN401 — an array or an Ibis expression
+        x = {name: c[name] - c[f"mean_{name}"] for name in kept}
+        e: Any = 0.0
+        for name in outcome:
+            e = e + c[f"use_{name}"] * (c[name] - c[f"mean_{name}"])
+        lever = c["share"]
+        h = c["share"]
+        for i, name in enumerate(kept):
+            e = e - c[f"slope_{name}"] * x[name]
+            if not theta:
+                lever = lever + c[f"lever_{name}"] * x[name]
+                for other in kept[: i + 1]:
+                    twice = 1.0 if other == name else 2.0
+                    h = h + twice * c[f"inverse_{name}_{other}"] * x[name] * x[other]
+        score = lever * e
+        if weighted:
+            score, h = score * c["w"], h * c["w"]
+        if kind == "HC2":
+            return score / (1.0 - h) ** 0.5
+        return score / (1.0 - h) if kind == "HC3" else score
+
+    return psi
+
+
+def influence_errors(
+    records: Records,
+    rows: Rows,
+    levels: Sequence[tuple[Level, Level]],
+    cells: tuple[Any, ...],
+    kind: str,
+    parameters: int,
+    control: object,
+) -> Errors:
+    """Variances from influences: of records, or of their sums over clusters."""
+    keys = ["arm"] if cells == (None,) else ["arm", "cell"]
+    if records.clusters == "none" or (records.clusters == "records" and _separate(rows, keys)):
+        return _independent(records, rows, levels, cells, kind, parameters, control, keys)
+    return _clustered(records, rows, levels, cells, kind, parameters, control)
+
+
+def _separate(rows: Rows, keys: Sequence[str]) -> bool:
+    """Whether no cluster is in two groups: then records are independent."""
+    if len(keys) > 1:
+        return False
+    clusters = rows.grouped(["cluster"], {}).sums([], {"shared": lambda c: select(c["n"] > 1, 1.0)})
+    return bool(clusters.values["shared"][0] == 0)
+
+
+def _independent(
+    records: Records,
+    rows: Rows,
+    levels: Sequence[tuple[Level, Level]],
+    cells: tuple[Any, ...],
+    kind: str,
+    parameters: int,
+    control: object,
+    keys: Sequence[str],
+) -> Errors:
+    """Heteroskedasticity-robust variances; Welch-Satterthwaite degrees of freedom."""
+    squares = rows.sums(keys, {"v": lambda c: c["psi"] * c["psi"]})
+    arm_of = np.where(squares.keys["arm"] == control, 0, 1)
+    v = np.empty((2, len(cells)))
+    for a in (0, 1):
+        v[a] = squares.values["v"][arm_of == a]
+    _check_finite(v)
+    n = np.array([[pair[a].n for pair in levels] for a in (0, 1)])
+    single = kind.startswith("CR")
+    if kind == "HC1":
+        v = v * (n.sum(axis=0) / (n.sum(axis=0) - parameters))
+    if kind == "CR1":
+        v = v * _cr1_factor(n.sum(axis=0), n.sum(axis=0), parameters)
+    used = parameters // 2
+    if single:
+        df = float(n[:, 0].sum() - 1)
+    elif v[:, 0].sum() > 0:
+        df = float(v[:, 0].sum() ** 2 / np.sum(v[:, 0] ** 2 / (n[:, 0] - used)))
+    else:
+        df = float(n[:, 0].sum() - parameters)
+    counted = int(n[:, 0].sum()) if records.clusters == "records" and len(cells) == 1 else None
+    return Errors(np.diag(v.sum(axis=0)), df, float(v[0, 0]), -float(v[0, 0]), counted, None, None)
+
+
+def _clustered(
+    records: Records,
+    rows: Rows,
+    levels: Sequence[tuple[Level, Level]],
+    cells: tuple[Any, ...],
+    kind: str,
+    parameters: int,
+    control: object,
+) -> Errors:
+    """Variances of cluster sums of influences; a cluster in both arms or two cells links them."""
+    k = len(cells)
+    clusters = rows.grouped(["cluster"], _cluster_sums(cells, control))
+    total = clusters.sums([], _cluster_products(k))
+    value = {name: float(v[0]) for name, v in total.values.items()}
+    by_arm = (int(value["in0"]), int(value["in1"]))
+    if records.clusters == "coarser":
+        _check_clusters(by_arm)
+    cov = np.array([[value[f"v{max(i, j)}_{min(i, j)}"] for j in range(k)] for i in range(k)])
+    _check_finite(cov)
+    g = np.array([value[f"in_cell{i}"] for i in range(k)])
+    n = np.array([pair[0].n + pair[1].n for pair in levels])
+    factor = np.sqrt(_cr1_factor(g, n, parameters)) if kind == "CR1" else np.ones(k)
+    cov = cov * np.outer(factor, factor)
+    squares = clusters.derive({"square": _product(0, 0)})
+    largest = float(squares.order_statistics("square", [int(total.n[0])])[0])
+    f = float(factor[0] ** 2)
+    return Errors(
+        cov=cov,
+        df=float(g.min() - 1),
+        baseline_variance=f * value["base"],
+        baseline_cov=f * (value["cross"] - value["base"]),
+        n_clusters=int(total.n[0]),
+        clusters_by_arm=by_arm,
+        largest_share=f * largest / float(cov[0, 0]) if k == 1 and cov[0, 0] > 0 else None,
+    )
+
+
+def _cluster_sums(cells: tuple[Any, ...], control: object) -> dict[str, Expression]:
+    """Formulas of influences and rows by arm and cell, to be summed over a cluster."""
+    sums: dict[str, Expression] = {}
+    for j, cell in enumerate(cells):
+        for a in (0, 1):
+            sums[f"psi{a}_{j}"] = _here(a, cell, control, "psi")
+            sums[f"n{a}_{j}"] = _here(a, cell, control, None)
+    return sums
+
+
+def _cluster_products(k: int) -> dict[str, Expression]:
+    """Formulas of products of cluster sums, and of which clusters an arm or a cell has."""
+    products: dict[str, Expression] = {
+        "in0": lambda c: select(c["n0_0"] > 0, 1.0),
+        "in1": lambda c: select(c["n1_0"] > 0, 1.0),
+        "base": lambda c: c["psi0_0"] * c["psi0_0"],
+        "cross": lambda c: c["psi1_0"] * c["psi0_0"],
+    }
+    for i in range(k):
+        products[f"in_cell{i}"] = _in_cell(i)
+        products |= {f"v{i}_{j}": _product(i, j) for j in range(i + 1)}
+    return products
+
+
+def _in_cell(i: int) -> Expression:
+    """Formula: the cluster has a record in the cell."""
+    return lambda c: select(c[f"n0_{i}"] + c[f"n1_{i}"] > 0, 1.0)
+
+
+def _here(arm: int, cell: object, control: object, column: str | None) -> Expression:
+    """Formula: a column (1 if None) where the row is in this arm (0 is control) and cell."""
+
+    def here(c: Mapping[str, Any]) -> Any:  # noqa: ANN401 — an array or an Ibis expression
+        mine = c["arm"] == control if arm == 0 else c["arm"] != control
+        mine = mine if cell is None else both(mine, c["cell"] == cell)
+        return select(mine, 1.0 if column is None else c[column])
+
+    return here
+
+
+def _product(i: int, j: int) -> Expression:
+    """Formula: product of two cells' differences within a cluster."""
+    return lambda c: (c[f"psi1_{i}"] - c[f"psi0_{i}"]) * (c[f"psi1_{j}"] - c[f"psi0_{j}"])
+
+
+def _cr1_factor(g: Any, n: Any, parameters: int) -> Any:  # noqa: ANN401 — numbers or arrays
+    """Small-sample factor of CR1, as in statsmodels and Stata."""
+    return g / (g - 1) * (n - 1) / (n - parameters)
+
+
+def _check_finite(v: NDArray[np.float64]) -> None:
+    """A leverage of 1 divides by zero."""
+    if not np.isfinite(v).all():
+        raise ValueError(
+            "a record has leverage 1: some covariate is non-zero for it alone; leave that "
+            "covariate out, or use covariance='HC1'"
+        )
+
+
+def _check_clusters(by_arm: tuple[int, int]) -> None:
+    if min(by_arm) < 2:
+        raise ValueError(
+            f"every arm needs at least 2 clusters; control and treatment have {by_arm}"
+        )
+
+
+def dense_errors(
+    records: Records,
+    rows: Rows,
+    pair: tuple[Level, Level],
+    kept: Sequence[str],
+    theta: NDArray[np.float64] | None,
+    control: object,
+) -> Errors:
+    """CR2 from the records themselves: clusters are few, or the user asked for it."""
+    weight = ["w"] if records.weighted else []
+    found = rows.fetch(["arm", "cluster", *pair[0].weights, *kept, *weight])
+    treated = (found["arm"] != control).astype(np.float64)
+    codes, labels = codes_of(found["cluster"])
+    by_arm = (len(np.unique(codes[treated == 0])), len(np.unique(codes[treated == 1])))
+    _check_clusters(by_arm)
+    design, value = _dense_regression(found, treated, pair, kept, theta)
+    scale = float(np.abs(value).max()) or 1.0
+    weights = found["w"] if records.weighted else None
+    fit = least_squares(design, value / scale, weights=weights)
+    cov = covariance_of(fit, design, kind="CR2", clusters=codes)
+    v = cov.matrix * scale * scale
+    return Errors(
+        cov=v[1:2, 1:2],
+        df=float(np.asarray(cov.df)[1]),
+        baseline_variance=float(v[0, 0]),
+        baseline_cov=float(v[0, 1]),
+        n_clusters=len(labels),
+        clusters_by_arm=by_arm,
+        largest_share=None,
+    )
+
+
+def _dense_regression(
+    found: Mapping[str, NDArray[Any]],
+    treated: NDArray[np.float64],
+    pair: tuple[Level, Level],
+    kept: Sequence[str],
+    theta: NDArray[np.float64] | None,
+) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """Design (intercept, arm, centred covariates and their products) and outcome deviations.
+
+    The outcome is taken from its arm's mean: that moves the coefficient of the arm, which is known
+    already, and leaves every residual as it is.
+    """
+    mine = [treated == 0, treated == 1]
+    value = np.zeros(len(treated))
+    for rows_of, level in zip(mine, pair, strict=True):
+        for name, use in level.weights.items():
+            value[rows_of] += use * (found[name][rows_of] - level.mean[name])
+    share = pair[1].total / (pair[0].total + pair[1].total)
+    columns = []
+    for j, name in enumerate(kept):
+        centre = (1 - share) * pair[0].mean[name] + share * pair[1].mean[name]
+        x = found[name] - centre
+        if theta is not None:
+            value = value - theta[j] * x
+        else:
+            columns += [x / np.abs(x).max()]
+    ones = np.ones_like(treated)
+    design = np.column_stack([ones, treated, *columns, *(treated * x for x in columns)])
+    return design, value

@@ -1,0 +1,396 @@
+"""The page, the JSON and the tables, from results made by hand."""
+
+from __future__ import annotations
+
+import json
+import re
+import subprocess
+import sys
+from html.parser import HTMLParser
+
+import numpy as np
+import pyarrow.parquet as pq
+import pytest
+
+from causal.decisions.weights import WeightDiagnostics
+from causal.effect import Effect, EffectCurve
+from experiments import report as report_module
+from experiments.atomic import MARKER
+from experiments.report import LARGEST_PAGE, render, report_document
+from experiments.scorecard import Scorecard, ScorecardRow, decision
+from experiments.srm import srm_test
+from experiments.study_result import (
+    Check,
+    CurveReadout,
+    LogSummary,
+    PolicyReadout,
+    Section,
+    StudyResult,
+    WeightHistogram,
+)
+
+HOSTILE = (
+    "<script>alert(1)</script>",
+    "\"><img src=http://evil.example/x onerror=alert(1)>",
+    "'; DROP TABLE x; --",
+    "{{ 7 * 7 }}{% include '/etc/passwd' %}",
+    "../../etc/passwd\x00\n",
+    "]]></style><svg onload=alert(1)>",
+    "名" * 300,
+)
+PARTS = ["answer", "data", "scorecard", "curves", "policies", "methods", "provenance"]
+PROVENANCE = {
+    "study": {"file": "study.yaml", "sha256": "ab" * 32},
+    "command": "livelift report study.yaml",
+    "seed": 0,
+    "versions": {"livelift": "0.1.0", "python": "3.11"},
+    "inputs": [{"file": "data/log/a.parquet", "bytes": 123_456, "sha256": "cd" * 32}],
+}
+
+
+def effect(estimate, std_error, baseline, **more):
+    variance = (std_error / 2) ** 2
+    return Effect(
+        estimate=estimate,
+        std_error=std_error,
+        estimand="ate",
+        method="difference in means, HC2",
+        n_obs=20_000,
+        baseline=baseline,
+        baseline_variance=variance,
+        baseline_cov=-variance,
+        **more,
+    )
+
+
+def row(metric, role, value, verdict, p_adjusted=0.5, treatment="B", reduction=0.0):
+    return ScorecardRow(metric, role, treatment, value, p_adjusted, verdict, value, reduction)
+
+
+def scorecard(names, treatment="B"):
+    watch, ctr, crash = names
+    rows = (
+        row(watch, "goal", effect(1.24, 0.475, 154.1), "better", 0.018, treatment, 0.31),
+        row(ctr, "goal", effect(0.0009, 0.0011, 0.043), "inconclusive", 0.41, treatment),
+        row(crash, "guardrail", effect(-0.0001, 0.0002, 0.004), "non-inferior", 0.6, treatment),
+    )
+    srm = srm_test({"A": 2_010, treatment: 1_990})
+    return Scorecard(rows, srm, 4_000, (), *decision(rows, srm))
+
+
+def policy(name="random", on_policy=0.0038, methods=("ips", "snips", "dr")):
+    value = {"std_error": 0.0008, "estimand": "policy value", "n_obs": 10_000}
+    return PolicyReadout(
+        name=name,
+        log="policy_id = bts",
+        target="uniform over 80 actions",
+        reward="click",
+        unit="%",
+        n_rewards=42,
+        estimates={
+            m: Effect(estimate=0.003 + i * 0.0003, method=m, **value) for i, m in enumerate(methods)
+        },
+        diagnostics=WeightDiagnostics(
+            n_obs=10_000,
+            ess=340.2,
+            ess_share=0.034,
+            max_weight=278.0,
+            mean_weight=1.01,
+            mean_weight_z=0.2,
+            top_share=0.31,
+            max_share=0.03,
+            n_zero_target=0,
+            n_clipped=0,
+            clipping_bias_bound=0.0,
+            unsupported_mass=0.0001,
+            weighted_rewards=42,
+        ),
+        histogram=WeightHistogram(
+            edges=(-1.0, 0.0, 1.0, 2.5), rows=(0.6, 0.3, 0.1), weight=(0.1, 0.3, 0.6), zero=0.0
+        ),
+        logging=Effect(estimate=0.0042, method="mean", **value),
+        on_policy=Effect(estimate=on_policy, method="mean", **value),
+        on_policy_rows="policy_id = random",
+        average_policy=True,
+    )
+
+
+def curves(metric, n_days=5, label="2026-11-"):
+    days = tuple(f"{label}{i:02d}" for i in range(1, n_days + 1))
+    spread = 4 / np.sqrt(np.arange(1, n_days + 1))
+    common = {"estimand": "ate", "method": "Lin", "n_obs": 20_000}
+    by_day = EffectCurve(
+        index=days, index_name="day", estimate=1 + 0 * spread, cov=np.diag(spread**2), **common
+    )
+    by_segment = EffectCurve(
+        index=("new", label), index_name="kind", estimate=[1.1, 2.9], cov=np.eye(2), **common
+    )
+    sequence = tuple((1 - 3 * s, 1 + 3 * s) for s in spread)
+    return (
+        CurveReadout(
+            metric=metric, treatment="B", kind="day", curve=by_day, always_valid=sequence
+        ),
+        CurveReadout(
+            metric=metric, treatment="B", kind="segment", curve=by_segment, p_adjusted=(0.3, 0.004)
+        ),
+    )
+
+
+def section(name="", names=("watch", "ctr", "crash"), treatment="B", **changes):
+    parts = {
+        "name": name,
+        "log": LogSummary(
+            files=("data/log/a.parquet",),
+            n_rows=20_000,
+            columns=("arm", "watch_s"),
+            first="2026-11-01",
+            last="2026-11-05",
+            n_units=4_000,
+            unit="viewer_id",
+            arms={"A": 2_010, treatment: 1_990},
+        ),
+        "checks": (
+            Check(
+                name="split, overall", kind="srm", status="passed", finding="as planned", p_value=0.7
+            ),
+            Check(name="log schema", kind="log", status="passed", finding="every rule holds"),
+        ),
+        "scorecard": scorecard(names, treatment),
+        "control": "A",
+        "curves": curves(names[0]),
+        "policies": (policy(),),
+        "units": {names[0]: "s", names[1]: "%", names[2]: "%"},
+        "warnings": ("340 effective rows: the estimate is fragile",),
+        **changes,
+    }
+    return Section(**parts)
+
+
+def study_result(*sections, title="New ranking weights"):
+    return StudyResult(
+        title=title, level=0.95, sections=sections or (section(),), provenance=PROVENANCE
+    )
+
+
+class Page(HTMLParser):
+    """What a browser would see: tags, attributes, ids and text."""
+
+    def __init__(self, text):
+        super().__init__()
+        self.tags, self.ids, self.text, self.headings = [], [], [], []
+        self.feed(text)
+
+    def handle_starttag(self, tag, attrs):
+        attributes = dict(attrs)
+        self.tags.append((tag, attributes))
+        if "id" in attributes:
+            self.ids.append(attributes["id"])
+        if re.fullmatch("h[1-6]", tag):
+            self.headings.append(int(tag[1]))
+
+    def handle_data(self, data):
+        self.text.append(data)
+
+    @property
+    def words(self):
+        return " ".join(" ".join(self.text).split())
+
+
+def written(tmp_path, result):
+    files = render(result, tmp_path)
+    return files, Page(files.html.read_text(encoding="utf-8"))
+
+
+def test_render_writes_page_json_tables_and_the_marker_last(tmp_path):
+    files, _ = written(tmp_path, study_result())
+    assert files.html == tmp_path / "report.html"
+    names = [path.stem for path in files.tables]
+    assert names == ["scorecard", "curves", "policy_values", "overlap", "weights", "checks"]
+    assert all(pq.read_table(path).num_rows for path in files.tables)
+    marker = (tmp_path / MARKER).stat().st_mtime_ns
+    assert all(path.stat().st_mtime_ns <= marker for path in (files.html, files.json, *files.tables))
+
+
+def test_render_page_has_the_seven_parts_in_order_and_is_accessible(tmp_path):
+    _, page = written(tmp_path, study_result())
+    assert [i for i in page.ids if i in PARTS] == PARTS
+    assert len(page.ids) == len(set(page.ids))
+    assert ("html", {"lang": "en"}) in page.tags
+    assert page.headings[0] == 1
+    assert all(b <= a + 1 for a, b in zip(page.headings, page.headings[1:], strict=False))
+    tags = [tag for tag, _ in page.tags]
+    assert tags.count("table") == tags.count("caption") > 0
+    assert all(a.get("scope") in ("row", "col") for tag, a in page.tags if tag == "th")
+    drawings = [a for tag, a in page.tags if tag == "svg"]
+    assert len(drawings) == 5
+    for drawing in drawings:
+        assert drawing["role"] == "img"
+        assert all(i in page.ids for i in drawing["aria-labelledby"].split())
+
+
+def _outside(page):
+    """Attributes that would make a browser ask for something, or run something."""
+    found = []
+    for tag, attributes in page.tags:
+        for name, value in attributes.items():
+            if name in ("src", "href", "srcset", "data", "action", "poster", "xlink:href", "style"):
+                found.append((tag, name, value))
+            if name.startswith("on"):
+                found.append((tag, name, value))
+    return found
+
+
+def test_render_keeps_hostile_names_as_text(tmp_path):
+    for i, name in enumerate(HOSTILE):
+        names = (name, f"{name} 2", f"{name} 3")
+        hostile = section(
+            name,
+            names,
+            treatment=name,
+            curves=curves(name, label=name),
+            policies=(policy(name, methods=(name, "snips")),),
+            warnings=(name,),
+            checks=(Check(name=name, kind="data", status="warning", finding=name),),
+        )
+        folder = tmp_path / str(i)
+        files, page = written(folder, study_result(hostile, title=name))
+        assert _outside(page) == []
+        tags = {tag for tag, _ in page.tags}
+        assert not tags & {"script", "img", "iframe", "link", "object", "embed", "form", "base"}
+        seen = name.replace("\x00", "\N{REPLACEMENT CHARACTER}")
+        assert " ".join(seen.split()) in page.words
+        assert "49" not in page.words
+        assert sorted(p.relative_to(folder).as_posix() for p in folder.rglob("*.parquet")) == [
+            f"tables/{t}.parquet"
+            for t in ("checks", "curves", "overlap", "policy_values", "scorecard", "weights")
+        ]
+        assert json.loads(files.json.read_text("utf-8"))["title"] == name
+
+
+def test_render_page_asks_for_nothing_from_outside(tmp_path):
+    files, page = written(tmp_path, study_result())
+    assert _outside(page) == []
+    text = files.html.read_text("utf-8")
+    assert "url(" not in text
+    assert "@import" not in text
+    assert "http" not in re.sub(r'http-equiv="Content-Security-Policy"', "", text)
+
+
+def test_render_page_stays_small_when_the_study_is_large(tmp_path):
+    many = section(
+        curves=tuple(c for i in range(60) for c in curves(f"metric {i} " + "x" * 200, n_days=60)),
+        checks=tuple(
+            Check(name=f"cell {i}", kind="srm", status="failed", finding="y" * 200, p_value=1e-9)
+            for i in range(2_000)
+        ),
+        warnings=tuple(f"warning {i} " + "z" * 300 for i in range(1_000)),
+    )
+    files, page = written(tmp_path, study_result(many))
+    assert files.html.stat().st_size < LARGEST_PAGE
+    assert [i for i in page.ids if i in PARTS] == PARTS
+    assert "more checks stand in" in page.words
+    assert pq.read_table(tmp_path / "tables" / "curves.parquet").num_rows == 60 * 62
+    assert len(json.loads(files.json.read_text())["checks"]["findings"]) == 2_000
+
+
+def test_render_page_says_what_there_is_not(tmp_path):
+    bare = section(scorecard=None, curves=(), policies=(), checks=(), warnings=())
+    only_values = section(scorecard=None, curves=())
+    _, page = written(tmp_path / "a", study_result(only_values))
+    assert "The study compares no arms." in page.words
+    assert "The study names no day and no segments." in page.words
+    _, page = written(tmp_path / "b", study_result(section(policies=())))
+    assert "The study asks for no policy value." in page.words
+    assert [i for i in page.ids if i in PARTS] == PARTS
+    del bare
+
+
+def test_report_document_has_the_specified_keys_and_every_number_at_12_digits():
+    document = report_document(study_result(section("one"), section("two")), created_at="now")
+    assert set(document) == {
+        *("schema_version", "title", "created_at", "provenance", "checksum", "verdict", "checks"),
+        *("scorecard", "curves", "policy_values", "warnings", "notes"),
+    }
+    assert len(document["scorecard"]) == 6
+    assert len(document["curves"]) == 14
+    assert document["warnings"][1].startswith("two: ")
+    relative = document["scorecard"][0]["relative"]
+    assert relative == float(f"{1.24 / 154.1:.12g}") != 1.24 / 154.1
+    assert document["scorecard"][2]["p_adjusted"] is None
+    assert json.loads(json.dumps(document, allow_nan=False)) == document
+
+
+def test_report_document_differs_only_in_time_and_provenance_between_runs():
+    one = report_document(study_result(), created_at="now")
+    other = StudyResult(
+        title="New ranking weights",
+        level=0.95,
+        sections=(section(),),
+        provenance={**PROVENANCE, "command": "another"},
+    )
+    two = report_document(other, created_at="later")
+    assert {key for key in one if one[key] != two[key]} == {"created_at", "provenance"}
+    changed = report_document(study_result(section(warnings=())), created_at="now")
+    assert changed["checksum"] != one["checksum"]
+
+
+def test_render_writes_the_same_bytes_for_the_same_result(tmp_path, monkeypatch):
+    class Clock(report_module.dt.datetime):
+        @classmethod
+        def now(cls, tz=None):
+            return cls(2026, 11, 21, tzinfo=tz)
+
+    monkeypatch.setattr(report_module.dt, "datetime", Clock)
+    for name in ("a", "b"):
+        render(study_result(), tmp_path / name)
+    for path in (p for p in (tmp_path / "a").rglob("*") if p.is_file()):
+        assert path.read_bytes() == (tmp_path / "b" / path.relative_to(tmp_path / "a")).read_bytes()
+
+
+def test_render_refuses_a_name_that_is_a_path(tmp_path):
+    for name in ("", "a/b", "../x", ".hidden"):
+        with pytest.raises(ValueError, match="name must be a plain file name"):
+            render(study_result(), tmp_path, name=name)
+
+
+def test_failures_are_the_split_the_log_and_guardrails_not_held():
+    assert study_result().failures == ()
+    bad = section(
+        checks=(
+            Check(name="split", kind="srm", status="failed", finding="5 to 1"),
+            Check(name="log", kind="log", status="failed", finding="torn"),
+            Check(name="rows", kind="data", status="failed", finding="repeated"),
+        ),
+        scorecard=Scorecard(
+            (row("crash", "guardrail", effect(0.1, 0.2, 1.0), "inconclusive"),),
+            *(None, 10, (), "no decision", "unproven."),
+        ),
+    )
+    assert study_result(bad).failures == ("split: 5 to 1", "log: torn", "guardrail 'crash': inconclusive")
+
+
+def test_effects_and_tables_hold_every_number_of_the_sections():
+    result = study_result(section("one"), section("two"))
+    assert result.effects["one/scorecard/watch/B"].estimate == 1.24
+    assert result.effects["two/policy/random/dr"].estimate == pytest.approx(0.0036)
+    assert isinstance(result.effects["two/by/day/watch/B"], EffectCurve)
+    assert len(result.effects) == 2 * (3 + 2 + 5)
+    assert len(result.tables["policy_values"]) == 10
+
+
+def test_two_processes_writing_one_folder_leave_one_whole_report(tmp_path):
+    code = (
+        "import sys; sys.path.insert(0, sys.argv[2]); from pathlib import Path\n"
+        "import test_report as t\n"
+        "for _ in range(3): t.render(t.study_result(), Path(sys.argv[1]))"
+    )
+    here = str(__import__("pathlib").Path(__file__).parent)
+    run = [sys.executable, "-c", code, str(tmp_path), here]
+    processes = [subprocess.Popen(run, stderr=subprocess.PIPE) for _ in range(2)]
+    for process in processes:
+        _, errors = process.communicate(timeout=120)
+        assert process.returncode == 0, errors.decode()
+    marker = json.loads((tmp_path / MARKER).read_text())["files"]
+    hashlib = __import__("hashlib")
+    for name, digest in marker.items():
+        assert hashlib.sha256((tmp_path / name).read_bytes()).hexdigest() == digest
