@@ -7,14 +7,11 @@ from importlib import import_module
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from causal.decisions.off_policy import (
-        PolicyValue,
-        WeightDiagnostics,
-        logged_policy_value,
-        off_policy_lift,
-        off_policy_value,
-        slate_value,
-    )
+    from causal.decisions.logged_policy import logged_policy_value
+    from causal.decisions.off_policy import off_policy_lift, off_policy_value
+    from causal.decisions.policy_result import PolicyValue
+    from causal.decisions.slates import slate_value
+    from causal.decisions.weights import WeightDiagnostics
     from causal.effect import Effect, EffectCurve, EstimationWarning
     from causal.moments import Moments, group_moments, unit_cube
 
@@ -38,13 +35,13 @@ _HOMES = {
     "EffectCurve": "causal.effect",
     "EstimationWarning": "causal.effect",
     "Moments": "causal.moments",
-    "PolicyValue": "causal.decisions.off_policy",
-    "WeightDiagnostics": "causal.decisions.off_policy",
+    "PolicyValue": "causal.decisions.policy_result",
+    "WeightDiagnostics": "causal.decisions.weights",
     "group_moments": "causal.moments",
-    "logged_policy_value": "causal.decisions.off_policy",
+    "logged_policy_value": "causal.decisions.logged_policy",
     "off_policy_lift": "causal.decisions.off_policy",
     "off_policy_value": "causal.decisions.off_policy",
-    "slate_value": "causal.decisions.off_policy",
+    "slate_value": "causal.decisions.slates",
     "unit_cube": "causal.moments",
 }
 

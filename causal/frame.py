@@ -213,7 +213,9 @@ def read_columns(
     column = _column_reader(data, wanted)
     keep = missing == "keep"
     arrays = {name: _numbers(name, column(name), keep=keep) for name in numeric}
-    arrays |= {name: _labels(name, column(name), keep=keep) for name in labels}
+    arrays |= {
+        name: _labels(name, column(name), keep=keep) for name in labels if name not in arrays
+    }
     if arrays and len(next(iter(arrays.values()))) == 0:
         raise ValueError("the table is empty; at least one row is required")
     return arrays
@@ -257,9 +259,7 @@ def open_table(
         source.relation(backend.con, wanted).create_view(name)
         allowed = [*source.files, *map(as_pattern, source.files)]
     else:
-        arrow = _arrow(data, wanted)
-        with complaints_about(f"columns {', '.join(map(repr, wanted))}"):
-            backend.con.register(name, arrow.rename_columns([f"c{j}" for j in range(len(wanted))]))
+        backend.con.register(name, _for_engine(_arrow(data, wanted)))
     if connection is None:
         backend.livelift_source = f"{data}" if isinstance(data, str | Path) else _KIND_NAMES[kind]
         backend.con.execute("SET allowed_paths = ?", [allowed])
@@ -284,7 +284,9 @@ def private_engine() -> Any:  # noqa: ANN401 — an ibis backend: no stubs
     settings: dict[str, Any] = {"temp_directory": str(spill)}
     if threads := os.environ.get("LIVELIFT_THREADS"):
         if not threads.isdigit() or int(threads) < 1:
-            raise ValueError(f"LIVELIFT_THREADS must be a count; got {threads!r}; set it to 1 or more")
+            raise ValueError(
+                f"LIVELIFT_THREADS must be a count; got {threads!r}; set it to 1 or more"
+            )
         settings["threads"] = int(threads)
     if memory := os.environ.get("LIVELIFT_MEMORY_LIMIT"):
         settings["memory_limit"] = memory
@@ -305,7 +307,7 @@ def complaint(
 ) -> str:
     """Message that names the column, counts the rows and shows the first five of them."""
     shown = ", ".join(str(r) for r in rows[:_SHOWN])
-    seen = ", ".join(str(v) for v in values[:_SHOWN])
+    seen = ", ".join("missing" if v is None or v != v else str(v) for v in values[:_SHOWN])
     verb = "row is" if count == 1 else "rows are"
     return f"{name} must {required}; {count} {verb} not, e.g. rows {shown} ({seen}); {do}"
 
@@ -389,6 +391,16 @@ def _arrow(data: Table, wanted: Sequence[str]) -> pa.Table:
             found = by_position(data, [data.columns.index(name) for name in wanted])
             return found.to_arrow_table().rename_columns(list(wanted))
     return pa.table([_arrow_array(name, data[name]) for name in wanted], names=list(wanted))
+
+
+def _for_engine(table: pa.Table) -> pa.Table:
+    """Columns as ``c0, c1, ...``, in types that the engine knows."""
+    strange = [pa.types.is_float16(t) or pa.types.is_decimal256(t) for t in table.schema.types]
+    columns = [
+        column.cast(pa.float64()) if cast else column
+        for column, cast in zip(table.columns, strange, strict=True)
+    ]
+    return pa.table(columns, names=[f"c{j}" for j in range(len(columns))])
 
 
 def _arrow_array(name: str, values: pd.Series[Any]) -> pa.Array | pa.ChunkedArray:
@@ -480,13 +492,15 @@ def _arrow_labels(name: str, array: pa.Array) -> NDArray[Any]:
     kind = array.type
     if _is_number(kind) or pa.types.is_boolean(kind) or pa.types.is_decimal(kind):
         if pa.types.is_decimal(kind):
-            array = array.cast(pa.float64())
+            whole = kind.scale == 0 and kind.precision <= 38
+            array = array.cast(pa.int64() if whole else pa.float64())
         fill: Any = False if pa.types.is_boolean(kind) else 0
         return tidy_labels(pc.fill_null(array, fill).to_numpy(zero_copy_only=False))
     if pa.types.is_timestamp(kind):
-        array = pc.strftime(
-            array.cast(pa.timestamp("s", kind.tz), safe=False), format="%Y-%m-%d %H:%M:%S"
-        )
+        encoded = array.cast(pa.timestamp("us"), safe=False).dictionary_encode()
+        text = [None if time is None else str(time) for time in encoded.dictionary.to_pylist()]
+        levels = pa.array(text, pa.string())
+        array = pa.DictionaryArray.from_arrays(encoded.indices, levels).dictionary_decode()
     elif pa.types.is_date(kind) or pa.types.is_string_view(kind):
         array = array.cast(pa.string())
     elif not (pa.types.is_string(kind) or pa.types.is_large_string(kind) or pa.types.is_null(kind)):
@@ -508,9 +522,9 @@ def tidy_labels(values: NDArray[Any]) -> NDArray[Any]:
     if values.dtype.kind in "iu":
         return np.asarray(values, dtype=np.int64)
     if values.dtype.kind == "f":
-        whole = np.nan_to_num(values)
+        whole = np.nan_to_num(values)  # a missing one becomes None afterwards
         if np.abs(whole).max(initial=0) < 2**53 and (whole == np.trunc(whole)).all():
-            return whole.astype(np.int64)
+            return np.asarray(whole, dtype=np.int64)
         return np.asarray(values, dtype=np.float64)
     return values
 

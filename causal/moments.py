@@ -8,18 +8,20 @@ powers of two, so that an offset of 1e9 or values of 1e150 lose nothing.
 from __future__ import annotations
 
 import json
-import os
-import tempfile
+import uuid
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
-from causal.frame import Table, check_columns, column_names, open_table
-from causal.rows import EngineRows, Groups, Pilot, Rows, open_rows
+from causal.centred import centred_moments
+from causal.frame import Table, check_columns, column_names, listed, open_table
+from causal.parquet import read_schema
+from causal.rows import EngineRows, Expression, Rows, combined_codes, open_rows, present
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -27,7 +29,15 @@ if TYPE_CHECKING:
     import ibis.expr.types as ir
     from numpy.typing import NDArray
 
-_CANCELLATION = 1e4  # sums around a centre this many variances away are taken again, by group
+__all__ = [
+    "Coefficients",
+    "Moments",
+    "centred_moments",
+    "group_moments",
+    "inverse_of_cross",
+    "least_squares_from",
+    "unit_cube",
+]
 
 
 @dataclass(frozen=True)
@@ -98,10 +108,15 @@ class Moments:
                 "append unit_cube tables and aggregate again, or pass disjoint_units=True if no "
                 "unit is in both"
             )
+        if self.keys.schema.types != other.keys.schema.types:
+            raise ValueError(
+                "merge needs keys of one kind in both parts; got "
+                f"{self._key_kinds()} and {other._key_kinds()}; convert them first"
+            )
         both = Moments(
             columns=self.columns,
             by=self.by,
-            keys=pa.concat_tables([self.keys, other.keys], promote_options="permissive"),
+            keys=pa.concat_tables([self.keys, other.keys]),
             n=np.concatenate([self.n, other.n]),
             mean=np.concatenate([self.mean, other.mean]),
             cross=np.concatenate([self.cross, other.cross]),
@@ -115,15 +130,15 @@ class Moments:
     def roll_up(self, by: Sequence[str]) -> Moments:
         """Moments by fewer keys.
 
-        Over units this is exact only when no unit is in two of the groups that are joined: the
-        same promise as in `merge`, which the caller makes by rolling up.
+        Over units this is exact only when no unit is in two of the groups that are joined, such as
+        arms; rolled up over days, a viewer of three days counts as three.
 
         Raises
         ------
         ValueError
             If a key is not one of `self.by`.
         """
-        check_columns(self.by, {"by": list(by)})
+        check_columns(self.by, {"by": listed(by, "by")})
         return self._pooled(tuple(by))
 
     def select(self, **key_values: object) -> Moments:
@@ -171,8 +186,8 @@ class Moments:
         g = len(self)
         arrays = {
             "n": pa.array(self.n),
-            "mean": pa.array(list(self.mean)),
-            "cross": pa.array(list(self.cross.reshape(g, -1))),
+            "mean": _lists(self.mean),
+            "cross": _lists(self.cross.reshape(g, -1)),
         }
         if self.weight is not None:
             arrays["weight"] = pa.array(self.weight)
@@ -180,14 +195,12 @@ class Moments:
         keys = {f"key{j}": self.keys.column(name) for j, name in enumerate(self.by)}
         table = pa.table({**keys, **arrays}, metadata={"livelift_moments": json.dumps(kind)})
         target = Path(path)
-        handle, temporary = tempfile.mkstemp(dir=target.parent, suffix=".tmp")
-        os.close(handle)
+        temporary = target.with_name(f".{target.name}.{uuid.uuid4().hex}")
         try:
             pq.write_table(table, temporary)
-            Path(temporary).replace(target)
-        except BaseException:
-            Path(temporary).unlink(missing_ok=True)
-            raise
+            temporary.replace(target)
+        finally:
+            temporary.unlink(missing_ok=True)
 
     @classmethod
     def read_parquet(cls, path: str | Path) -> Moments:
@@ -196,12 +209,15 @@ class Moments:
         Raises
         ------
         ValueError
-            If the file holds no moments.
+            If the file is absent or torn, or holds no moments.
         """
-        table = pq.read_table(path)
-        kind = (table.schema.metadata or {}).get(b"livelift_moments")
+        if not Path(path).is_file():
+            raise ValueError(f"{path}: no such file")
+        kind = (read_schema(str(path)).metadata or {}).get(b"livelift_moments")
         if kind is None:
             raise ValueError(f"{path}: holds no moments; write them with Moments.to_parquet")
+        with pq.ParquetFile(path) as file:
+            table = file.read()
         d = json.loads(kind)
         g, k = table.num_rows, len(d["columns"])
         keys = [table.column(f"key{j}") for j in range(len(d["by"]))]
@@ -210,36 +226,37 @@ class Moments:
             by=tuple(d["by"]),
             keys=pa.table(keys, names=d["by"]) if keys else _no_keys(g),
             n=table.column("n").to_numpy(),
-            mean=np.array(table.column("mean").to_pylist()).reshape(g, k),
-            cross=np.array(table.column("cross").to_pylist()).reshape(g, k, k),
+            mean=pc.list_flatten(table.column("mean")).to_numpy().reshape(g, k),
+            cross=pc.list_flatten(table.column("cross")).to_numpy().reshape(g, k, k),
             weight=table.column("weight").to_numpy() if "weight" in table.column_names else None,
             unit=d["unit"],
         )
 
+    def _key_kinds(self) -> str:
+        """The keys with their types."""
+        return ", ".join(f"{f.name} {f.type}" for f in self.keys.schema)
+
     def _pooled(self, by: tuple[str, ...]) -> Moments:
         """Pool groups that agree in `by`, in one vectorised step."""
-        labels = [
-            tuple(row) for row in zip(*[self.keys.column(c).to_pylist() for c in by], strict=True)
-        ]
-        labels = labels or [()] * len(self)
-        order = sorted(set(labels), key=lambda key: tuple((str(type(v)), v) for v in key))
-        position = {key: j for j, key in enumerate(order)}
-        code = np.array([position[key] for key in labels])
-        g, k = len(order), len(self.columns)
+        labels = [_key_labels(self.keys.column(name)) for name in by]
+        code, _, g = combined_codes(labels, by, len(self))
+        order = np.argsort(code, kind="stable")
+        first = np.searchsorted(code[order], np.arange(g))
+
+        def added(values: NDArray[np.float64]) -> NDArray[np.float64]:
+            return np.add.reduceat(values[order], first, axis=0)
+
         w = self.n.astype(np.float64) if self.weight is None else self.weight
-        total = np.bincount(code, w, g)
-        mean = np.zeros((g, k))
-        np.add.at(mean, code, w[:, None] * (self.mean - self.mean[0]))
-        mean = mean / total[:, None] + self.mean[0]
+        total = added(w)
+        start = self.mean[order[first]]  # each pool's own offset: another's would cost its digits
+        mean = start + added(w[:, None] * (self.mean - start[code])) / total[:, None]
         d = self.mean - mean[code]
-        cross = np.zeros((g, k, k))
-        np.add.at(cross, code, self.cross + w[:, None, None] * d[:, :, None] * d[:, None, :])
-        first = np.array([labels.index(key) for key in order])
+        cross = added(self.cross + w[:, None, None] * d[:, :, None] * d[:, None, :])
         return Moments(
             columns=self.columns,
             by=by,
-            keys=self.keys.select(list(by)).take(pa.array(first)) if by else _no_keys(g),
-            n=np.bincount(code, self.n, g).astype(np.int64),
+            keys=self.keys.select(list(by)).take(pa.array(order[first])) if by else _no_keys(g),
+            n=np.add.reduceat(self.n[order], first),
             mean=mean,
             cross=cross,
             weight=None if self.weight is None else total,
@@ -249,8 +266,18 @@ class Moments:
 
 @dataclass(frozen=True)
 class Coefficients:
-    """Least squares from moments: `coef` (1 + k,) with the intercept first, its classical covariance,
-    the share of variance explained and the residual degrees of freedom.
+    """Least squares from moments.
+
+    Parameters
+    ----------
+    coef : array (1 + k,)
+        The intercept first.
+    classical_cov : array (1 + k, 1 + k)
+        Covariance of `coef` if residuals are independent and of one variance.
+    r_squared : float
+        Share of variance explained.
+    df : int
+        Residual degrees of freedom.
     """
 
     coef: NDArray[np.float64]
@@ -309,20 +336,23 @@ def group_moments(
     names = _checked_names(data, columns, by, unit, weight)
     rows = open_rows(data, numeric=names.numeric, labels=names.labels)
     _no_gaps(rows, names.numeric)
+    if weight is not None:
+        what = {"name": f"weight {weight!r}", "rule": "be >= 0", "do": "drop or correct them"}
+        rows.refuse(lambda c: c["weight"] < 0, "weight", **what)
     if unit is not None:
-        keys = [*names.by, "unit"]
-        rows = rows.grouped(keys, {c: _column(c) for c in names.values})
+        with np.errstate(over="ignore", invalid="ignore"):  # reported below, by name
+            rows = rows.grouped([*names.by, "unit"], {c: _column(c) for c in names.values})
     groups, mean, cross, total = centred_moments(
         rows, names.values, names.by, weight=None if weight is None else "weight"
     )
-    keys = {name: pa.array(groups.keys[a].tolist()) for name, a in zip(by, names.by, strict=True)}
+    keys = [pa.array(groups.keys[alias].tolist()) for alias in names.by]
     return Moments(
         columns=tuple(columns),
         by=tuple(by),
-        keys=pa.table(keys) if keys else _no_keys(1),
+        keys=pa.table(keys, names=list(by)) if keys else _no_keys(1),
         n=groups.n,
         mean=mean,
-        cross=_scaled_back(cross, columns),
+        cross=_within_range(cross, mean, columns),
         weight=None if weight is None else total,
         unit=unit,
     )
@@ -360,7 +390,7 @@ def unit_cube(data: Table, *, columns: Sequence[str], by: Sequence[str], unit: s
     >>> import pandas as pd
     >>> log = pd.DataFrame({"arm": [0, 0, 1], "viewer_id": [7, 7, 8], "gifts": [1, 2, 5]})
     >>> cube = unit_cube(log, columns=["gifts"], by=["arm"], unit="viewer_id")
-    >>> cube.to_pandas().sort_values("arm")["gifts"].tolist()
+    >>> cube.to_pyarrow().sort_by("arm")["gifts"].to_pylist()
     [3.0, 5.0]
     """
     if "n_rows" in (*columns, *by, unit):
@@ -419,35 +449,6 @@ def least_squares_from(
     return Coefficients(coef, sigma2 * cov, float(explained), df)
 
 
-def centred_moments(
-    rows: Rows, columns: Sequence[str], by: Sequence[str], *, weight: str | None = None
-) -> tuple[Groups, NDArray[np.float64], NDArray[np.float64], NDArray[np.float64]]:
-    """Means (g, k), centred cross products (g, k, k) and sums of weights (g,) of opened rows.
-
-    One pass around a pilot centre; a second, around the groups' own means, only when a group lies
-    so far from the pilot that its squares would cancel.
-    """
-    pilot = rows.pilot(columns)
-    groups, mean, cross, total = _around(rows, columns, by, pilot, weight)
-    if not (np.isfinite(mean).all() and np.isfinite(cross).all()):
-        pilot = rows.pilot(columns, exact=True)
-        groups, mean, cross, total = _around(rows, columns, by, pilot, weight)
-    offset = total[:, None] * mean**2
-    spread = np.einsum("gjj->gj", cross)
-    centre = np.array([pilot.centre[c] for c in columns])
-    scale = np.array([pilot.scale[c] for c in columns])
-    if (offset > _CANCELLATION * spread).any():
-        near = {f"centre_{c}": centre[j] + scale[j] * mean[:, j] for j, c in enumerate(columns)}
-        moved = rows.attach(groups, near).derive({c: _moved(c) for c in columns})
-        zero = Pilot(dict.fromkeys(columns, 0.0), pilot.scale)
-        groups, shift, cross, total = _around(moved, columns, by, zero, weight)
-        mean_back = np.column_stack([near[f"centre_{c}"] for c in columns]) + scale * shift
-    else:
-        mean_back = centre + scale * mean
-    with np.errstate(over="ignore"):
-        return groups, mean_back, cross * scale[:, None] * scale[None, :], total
-
-
 def inverse_of_cross(cross: NDArray[np.float64], names: Sequence[str]) -> NDArray[np.float64]:
     """Inverse of a matrix of centred cross products.
 
@@ -485,10 +486,8 @@ def _checked_names(
     data: Table, columns: Sequence[str], by: Sequence[str], unit: str | None, weight: str | None
 ) -> _Names:
     """Check columns and give them aliases."""
-    roles = {"columns": list(columns), "by": list(by), "unit": unit, "weight": weight}
-    if isinstance(columns, str) or isinstance(by, str):
-        raise TypeError("columns and by must be lists of names; put a single name into a list")
-    check_columns(column_names(data), roles)
+    roles = {"columns": listed(columns, "columns"), "by": listed(by, "by")}
+    check_columns(column_names(data), {**roles, "unit": unit, "weight": weight})
     if not columns:
         raise ValueError("columns must name at least one column; got none")
     numeric = {f"x{j}": name for j, name in enumerate(columns)}
@@ -505,66 +504,44 @@ def _checked_names(
 def _no_gaps(rows: Rows, numeric: dict[str, str]) -> None:
     """Raise unless every number is there."""
     for alias, name in numeric.items():
-        if count := rows.n_missing(alias):
-            raise ValueError(
-                f"column {name!r} must not be missing; {count} rows are; drop or fill them"
-            )
+        if rows.n_missing(alias):
+            what = {"rule": "be present (not missing)", "do": "drop or fill them"}
+            rows.refuse(_absent(alias), alias, name=f"column {name!r}", **what)
 
 
-def _around(
-    rows: Rows, columns: Sequence[str], by: Sequence[str], pilot: Pilot, weight: str | None
-) -> tuple[Groups, NDArray[np.float64], NDArray[np.float64], NDArray[np.float64]]:
-    """Scaled means and centred cross products around a pilot."""
-    k = len(columns)
-    pairs = [(i, j) for i in range(k) for j in range(i, k)]
-    sums: dict[str, Any] = {f"s{j}": _scaled(pilot, c, None, weight) for j, c in enumerate(columns)}
-    sums |= {f"p{i}_{j}": _scaled(pilot, columns[i], columns[j], weight) for i, j in pairs}
-    if weight is not None:
-        sums["w"] = _column(weight)
-    groups = rows.sums(by, sums)
-    total = groups.n.astype(np.float64) if weight is None else groups.values["w"]
-    if (total <= 0).any():
-        raise ValueError("weights must not be all 0 in a group; drop the group or its weights")
-    mean = np.column_stack([groups.values[f"s{j}"] for j in range(k)]) / total[:, None]
-    cross = np.empty((len(groups), k, k))
-    with np.errstate(invalid="ignore", over="ignore"):
-        for i, j in pairs:
-            product = groups.values[f"p{i}_{j}"] - total * mean[:, i] * mean[:, j]
-            cross[:, i, j] = cross[:, j, i] = product
-    diagonal = np.einsum("gjj->gj", cross)
-    diagonal[diagonal < 0] = 0.0  # rounding of a constant column
-    return groups, mean, cross, total
+def _absent(alias: str) -> Expression:
+    """Formula of whether a number is missing."""
+    return lambda c: ~present(c[alias])
 
 
-def _scaled(pilot: Pilot, left: str, right: str | None, weight: str | None) -> Any:  # noqa: ANN401 — a formula
-    """Formula of a centred, scaled column, or of the product of two."""
-
-    def formula(c: Any) -> Any:  # noqa: ANN401 — columns of arrays or of the engine
-        value = (c[left] - pilot.centre[left]) / pilot.scale[left]
-        if right is not None:
-            value = value * ((c[right] - pilot.centre[right]) / pilot.scale[right])
-        return value if weight is None else value * c[weight]
-
-    return formula
-
-
-def _moved(name: str) -> Any:  # noqa: ANN401 — a formula
-    """Formula of a column minus its group's centre."""
-    return lambda c: c[name] - c[f"centre_{name}"]
-
-
-def _column(name: str) -> Any:  # noqa: ANN401 — a formula
+def _column(name: str) -> Expression:
     """Formula of the column itself."""
     return lambda c: c[name]
 
 
-def _scaled_back(cross: NDArray[np.float64], columns: Sequence[str]) -> NDArray[np.float64]:
+def _within_range(
+    cross: NDArray[np.float64], mean: NDArray[np.float64], columns: Sequence[str]
+) -> NDArray[np.float64]:
     """The cross products, once they are known to fit a double."""
-    bad = ~np.isfinite(np.einsum("gjj->gj", cross)).all(axis=0)
-    if bad.any():
-        name = columns[int(np.flatnonzero(bad)[0])]
-        raise ValueError(f"column {name!r} has squares beyond the range of a double; rescale it")
+    good = np.isfinite(np.einsum("gjj->gj", cross)) & np.isfinite(mean)
+    for name, fits in zip(columns, good.all(axis=0), strict=True):
+        if not fits:
+            raise ValueError(
+                f"column {name!r} must have squares within the range of a double; "
+                "their sum is beyond it; rescale the column"
+            )
     return cross
+
+
+def _key_labels(column: pa.ChunkedArray) -> NDArray[Any]:
+    """Keys as the labels that they were."""
+    text = pa.types.is_string(column.type)
+    return np.array(column.to_pylist(), dtype=object) if text else np.asarray(column.to_numpy())
+
+
+def _lists(values: NDArray[np.float64]) -> pa.Array:
+    """Rows of a matrix as lists."""
+    return pa.FixedSizeListArray.from_arrays(pa.array(values.ravel()), values.shape[1])
 
 
 def _no_keys(g: int) -> pa.Table:

@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class ParquetFiles:
-    """Files that are read as one table: `schema` is the first one's, `partitions` are its folders."""
+    """Files that are read as one table: the first one's schema, and the folders' names."""
 
     files: tuple[str, ...]
     schema: pa.Schema
@@ -51,10 +51,8 @@ class ParquetFiles:
                 hive_partitioning=bool(self.partitions),
                 union_by_name=differ,
             )
-        positions = [
-            self.schema.names.index(name) if name in self.schema.names else whole.columns.index(name)
-            for name in wanted
-        ]
+        own = self.schema.names
+        positions = [(own if name in own else whole.columns).index(name) for name in wanted]
         return by_position(whole, positions)
 
     def _differing(self, wanted: Sequence[str]) -> bool:
@@ -69,7 +67,8 @@ class ParquetFiles:
                         "add the column or leave the file out"
                     )
                 mine, other = self.schema.field(name).type, schema.field(name).type
-                if _family(mine) != _family(other) and "null" not in (_family(mine), _family(other)):
+                families = {_family(mine), _family(other)} - {"null"}
+                if len(families) > 1:
                     raise ValueError(
                         f"column {name!r} must be of one kind in all files; it is {mine} in "
                         f"{self.files[0]} and {other} in {file}; convert it first"
@@ -144,7 +143,9 @@ def complaints_about(source: str) -> Iterator[None]:
     except duckdb.OutOfMemoryException:
         raise
     except duckdb.Error as error:
-        raise ValueError(f"{source}: check the table, the engine says: {_first_line(error)}") from None
+        raise ValueError(
+            f"{source}: check the table; the engine cannot read it: {_first_line(error)}"
+        ) from None
 
 
 def _files_below(path: Path) -> list[str]:
@@ -179,4 +180,3 @@ def _family(kind: pa.DataType) -> str:
 def _first_line(error: Exception) -> str:
     """What an error says, in one line."""
     return next(iter(str(error).splitlines()), type(error).__name__)
-

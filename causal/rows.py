@@ -22,12 +22,15 @@ import pyarrow as pa
 from causal.frame import (
     Table,
     codes,
+    complaint,
+    fetch_arrow,
     in_memory_rows,
     offenders,
     open_table,
     read_columns,
     tidy_labels,
 )
+from causal.parquet import complaints_about
 
 if TYPE_CHECKING:
     import ibis.expr.types as ir
@@ -65,6 +68,9 @@ class Rows(Protocol):
 
     def n_missing(self, column: str) -> int:
         """How many rows miss a number."""
+
+    def refuse(self, bad: Expression, column: str, *, name: str, rule: str, do: str) -> None:
+        """Raise ValueError with the first five values of `column` for which `bad` holds, if any."""
 
     def where(self, keep: Expression) -> Rows:
         """Only the rows for which `keep` holds."""
@@ -139,6 +145,12 @@ class ArrayRows:
         """How many rows miss a number."""
         return int(np.isnan(self.columns[column]).sum())
 
+    def refuse(self, bad: Expression, column: str, *, name: str, rule: str, do: str) -> None:
+        """Raise ValueError with the first five rows for which `bad` holds, if there are any."""
+        mask = np.asarray(bad(self.columns))
+        if mask.any():
+            raise ValueError(offenders(name, rule, mask, self.columns[column], do))
+
     def where(self, keep: Expression) -> ArrayRows:
         """Only the rows for which `keep` holds."""
         mask = np.broadcast_to(np.asarray(keep(self.columns)), (self.n_rows,))
@@ -193,16 +205,16 @@ class ArrayRows:
         index = np.asarray(ranks) - 1
         return np.asarray(np.partition(self.columns[column], np.unique(index))[index])
 
-    def pilot(self, columns: Sequence[str], *, exact: bool = False) -> Pilot:  # noqa: ARG002 — arrays are always exact
-        """Centre and scale near the mean and the spread."""
+    def pilot(self, columns: Sequence[str], *, exact: bool = False) -> Pilot:
+        """Centre and scale near the mean and the spread; from all rows if `exact`."""
         centre, scale = {}, {}
         for name in columns:
-            values = self.columns[name]
-            values = values[~np.isnan(values)]
-            largest = float(np.abs(values).max(initial=0.0))
-            unit = _power_of_two(largest)
-            centre[name] = float(np.mean(values / unit)) * unit if len(values) else 0.0
-            scale[name] = _power_of_two(float(np.abs(values - centre[name]).max(initial=0.0)))
+            some = self.columns[name] if exact else self.columns[name][:_PILOT_ROWS]
+            some = some[~np.isnan(some)]
+            low, high = float(some.min(initial=np.inf)), float(some.max(initial=-np.inf))
+            middle = float(np.mean(some) if exact else np.median(some)) if len(some) else 0.0
+            centre[name] = middle if math.isfinite(middle) else low / 2 + high / 2
+            scale[name] = _power_of_two(max(high - centre[name], centre[name] - low))
         return Pilot(centre, scale)
 
     def fetch(self, columns: Sequence[str]) -> dict[str, NDArray[Any]]:
@@ -220,11 +232,11 @@ class ArrayRows:
     def _coded(self, by: tuple[str, ...]) -> tuple[NDArray[np.int64], dict[str, NDArray[Any]], int]:
         """Group code of every row, the groups' keys in sorted order, and their number."""
         if by not in self._groups:
-            self._groups[by] = _combined_codes([self.columns[name] for name in by], by, self.n_rows)
+            self._groups[by] = combined_codes([self.columns[name] for name in by], by, self.n_rows)
         return self._groups[by]
 
 
-def _combined_codes(
+def combined_codes(
     columns: Sequence[NDArray[Any]], by: tuple[str, ...], n: int
 ) -> tuple[NDArray[np.int64], dict[str, NDArray[Any]], int]:
     """Dense codes of the combinations that occur, ordered by the first key, then the second ..."""
@@ -251,7 +263,6 @@ class EngineRows:
     table: ir.Table
     missing: Mapping[str, int]
     owned: bool
-    kept: bool = False
 
     @classmethod
     def opened(
@@ -261,19 +272,17 @@ class EngineRows:
         plain = {a: _engine_number(table, name) for a, name in numeric.items()}
         plain |= {a: _engine_label(table, name) for a, name in labels.items()}
         cast = table.select(**plain)
-        names = {**numeric, **labels}
-        missing = _checked(cast, names, list(numeric))
-        gaps = {
-            a: cast[a].isnan().ifelse(None, cast[a])
-            for a in numeric
-            if missing[a] and table[numeric[a]].type().is_floating()
-        }
-        owned = _is_private(table)
-        return cls(cast.mutate(**gaps) if gaps else cast, missing, owned)
+        missing, holding_nan = _checked(table, cast, numeric, labels)
+        gaps = {a: cast[a].isnan().ifelse(None, cast[a]) for a in holding_nan}
+        return cls(cast.mutate(**gaps) if gaps else cast, missing, _is_private(table))
 
     def n_missing(self, column: str) -> int:
         """How many rows miss a number, when the table was opened."""
         return self.missing.get(column, 0)
+
+    def refuse(self, bad: Expression, column: str, *, name: str, rule: str, do: str) -> None:
+        """Raise ValueError with the first five rows for which `bad` holds, if there are any."""
+        _refuse(self.table, bad(self.table), column, name, rule, do)
 
     def where(self, keep: Expression) -> EngineRows:
         """Only the rows for which `keep` holds."""
@@ -293,12 +302,13 @@ class EngineRows:
 
         backend, name = _backend(self.table), f"livelift_{uuid.uuid4().hex}"
         query = str(ibis.to_sql(total, dialect="duckdb"))
-        backend.con.sql(query).create(name)
-        return EngineRows(backend.table(name), {}, owned=True, kept=True)
+        with complaints_about(backend.livelift_source):
+            backend.con.sql(query).create(name)
+        return EngineRows(backend.table(name), {}, owned=True)
 
     def sums(self, by: Sequence[str], sums: Mapping[str, Expression]) -> Groups:
         """Sums by group, in sorted order of the keys."""
-        found = _to_arrow(self._aggregated(by, sums))
+        found = fetch_arrow(self._aggregated(by, sums))
         keys = {name: _key_array(found.column(name)) for name in by}
         order = np.lexsort([codes(keys[name])[0] for name in reversed(by)]) if by else slice(None)
         values = {k: _float_array(found.column(k))[order] for k in sums}
@@ -313,9 +323,8 @@ class EngineRows:
             constants = {k: ibis.literal(float(v[0])) for k, v in values.items()}
             return self._with(self.table.mutate(**constants))
         aliases = {f"key_of_{k}": v for k, v in groups.keys.items()}
-        small = ibis.memtable(
-            pa.table({**{k: _key_values(v) for k, v in aliases.items()}, **values})
-        )
+        arrow = pa.table({**{k: _key_values(v) for k, v in aliases.items()}, **values})
+        small = _registered(_backend(self.table), arrow) if self.owned else ibis.memtable(arrow)
         same = [self.table[k] == small[f"key_of_{k}"] for k in groups.keys]
         joined = self.table.inner_join(small, same)
         return self._with(joined.select(*self.table.columns, *values))
@@ -336,33 +345,31 @@ class EngineRows:
     def order_statistics(self, column: str, ranks: Sequence[int]) -> NDArray[np.float64]:
         """Values of the given ranks (1 is the least)."""
         disc = _quantile_disc()
-        n = int(_to_arrow(self.table.agg(n=self.table.count())).column("n")[0].as_py())
+        n = int(fetch_arrow(self.table.agg(n=self.table.count())).column("n")[0].as_py())
         wanted = {f"q{j}": disc(self.table[column], (r - 0.5) / n) for j, r in enumerate(ranks)}
-        row = _to_arrow(self.table.agg(**wanted))
+        row = fetch_arrow(self.table.agg(**wanted))
         return np.array([row.column(f"q{j}")[0].as_py() for j in range(len(ranks))], dtype=float)
 
     def pilot(self, columns: Sequence[str], *, exact: bool = False) -> Pilot:
-        """Centre and scale; from the first rows unless the table is kept or `exact`."""
-        some = self.table if exact or self.kept else self.table.limit(_PILOT_ROWS)
-        names = {
-            f"{what}{j}": (what, c)
-            for j, c in enumerate(columns)
-            for what in ("low", "high", "mean")
-        }
-        row = _to_arrow(
-            some.agg(**{k: _pilot_sum(some[c], what) for k, (what, c) in names.items()})
-        )
-        found = {v: row.column(k)[0].as_py() or 0.0 for k, v in names.items()}
-        centre = {c: found["mean", c] for c in columns}
-        for c in columns:  # a mean that overflowed is replaced by the middle
-            if not math.isfinite(centre[c]):
-                centre[c] = 0.5 * found["low", c] + 0.5 * found["high", c]
-        reach = {c: max(found["high", c] - centre[c], centre[c] - found["low", c]) for c in columns}
-        return Pilot(centre, {c: _power_of_two(reach[c]) for c in columns})
+        """Centre and scale near the mean and the spread; from all rows if `exact`."""
+        some = self.table if exact else self.table.limit(_PILOT_ROWS)
+        asked = {}
+        for j, name in enumerate(columns):
+            column = some[name]
+            asked[f"middle{j}"] = column.mean() if exact else column.median()
+            asked[f"low{j}"], asked[f"high{j}"] = column.min(), column.max()
+        row = fetch_arrow(some.agg(**asked)).to_pylist()[0]
+        found = {key: 0.0 if value is None else float(value) for key, value in row.items()}
+        centre, scale = {}, {}
+        for j, name in enumerate(columns):
+            middle, low, high = (found[f"{what}{j}"] for what in ("middle", "low", "high"))
+            centre[name] = middle if math.isfinite(middle) else low / 2 + high / 2
+            scale[name] = _power_of_two(max(high - centre[name], centre[name] - low))
+        return Pilot(centre, scale)
 
     def fetch(self, columns: Sequence[str]) -> dict[str, NDArray[Any]]:
         """The columns as arrays."""
-        found = _to_arrow(self.table.select(*columns))
+        found = fetch_arrow(self.table.select(*columns))
         return {
             name: _float_array(found.column(name))
             if pa.types.is_floating(found.schema.field(name).type)
@@ -372,7 +379,7 @@ class EngineRows:
 
     def _with(self, table: ir.Table) -> EngineRows:
         """The same rows behind another expression."""
-        return EngineRows(table, self.missing, self.owned, self.kept)
+        return EngineRows(table, self.missing, self.owned)
 
     def _aggregated(self, by: Sequence[str], sums: Mapping[str, Expression]) -> ir.Table:
         """Sums and counts by group as an expression."""
@@ -401,12 +408,10 @@ def both(left: Any, right: Any) -> Any:  # noqa: ANN401 — arrays or Ibis expre
 
 def _power_of_two(reach: float) -> float:
     """Power of two at the size of `reach`; 1 for 0. Scaling by it is exact."""
-    return 2.0 ** math.floor(math.log2(reach)) if reach > 0 and math.isfinite(reach) else 1.0
-
-
-def _pilot_sum(column: Any, what: str) -> Any:  # noqa: ANN401 — an Ibis expression
-    """One of low, high, mean."""
-    return {"low": column.min, "high": column.max, "mean": column.mean}[what]()
+    if reach <= 0:
+        return 1.0
+    exponent = math.floor(math.log2(reach)) if math.isfinite(reach) else 1000
+    return 2.0 ** min(max(exponent, -1000), 1000)  # its inverse must be a double too
 
 
 def _total(table: ir.Table, value: Any) -> Any:  # noqa: ANN401 — Ibis expressions
@@ -440,10 +445,12 @@ def _engine_label(table: ir.Table, name: str) -> ir.Value:
         return column if kind.is_uint64() else column.cast("int64")
     if kind.is_boolean() or kind.is_string():
         return column
+    if kind.is_decimal() and kind.scale == 0:
+        return column.cast("int64")
     if kind.is_numeric():
         return column.cast("float64")
     if kind.is_timestamp():
-        return column.strftime("%Y-%m-%d %H:%M:%S")
+        return column.strftime("%Y-%m-%d %H:%M:%S.%f").replace(".000000", "")
     if kind.is_date() or kind.is_uuid() or kind.is_null():
         return column.cast("string")
     raise TypeError(
@@ -452,44 +459,57 @@ def _engine_label(table: ir.Table, name: str) -> ir.Value:
     )
 
 
-def _checked(table: ir.Table, names: Mapping[str, str], numeric: Sequence[str]) -> dict[str, int]:
-    """Missing numbers by alias; raises on an empty table, infinite numbers and missing labels."""
-    counts = {}
-    for j, alias in enumerate(names):
-        column = table[alias]
-        absent = column.isnull()
-        if alias in numeric:
-            absent = absent | column.isnan()
-            counts[f"infinite{j}"] = column.isinf().sum()
-        counts[f"missing{j}"] = absent.sum()
-    row = _to_arrow(table.agg(n=table.count(), **counts)).to_pylist()[0]
+def _checked(
+    table: ir.Table, cast: ir.Table, numeric: Mapping[str, str], labels: Mapping[str, str]
+) -> tuple[dict[str, int], list[str]]:
+    """Missing numbers by alias, and the aliases that hold NaN; raises on what no analysis takes.
+
+    One scan of the floating columns: a finite sum proves that all of them are finite, and files
+    often know how many values are null.
+    """
+    names = {**numeric, **labels}
+    index = {alias: j for j, alias in enumerate(names)}
+    floating = [a for a, name in names.items() if table[name].type().is_floating()]
+    asked = {f"present{index[a]}": table[name].count() for a, name in names.items()}
+    asked |= {f"sum{index[a]}": table[names[a]].sum() for a in floating}
+    row = fetch_arrow(table.agg(n=table.count(), **asked)).to_pylist()[0]
     if row["n"] == 0:
         raise ValueError("the table is empty; at least one row is required")
-    for j, (alias, name) in enumerate(names.items()):
-        if row.get(f"infinite{j}"):
-            _raise_offenders(
-                table, alias, name, "be finite", lambda c: c.isinf(), "drop or replace them"
-            )
-        if alias not in numeric and row[f"missing{j}"]:
-            rule = "be present (not missing)"
-            _raise_offenders(table, alias, name, rule, lambda c: c.isnull(), "drop or fill them")
-    return {a: int(row[f"missing{j}"]) for j, a in enumerate(names) if a in numeric}
+    missing = {alias: row["n"] - row[f"present{j}"] for alias, j in index.items()}
+    suspect = [a for a in floating if missing[a] < row["n"] and not _finite(row[f"sum{index[a]}"])]
+    holding_nan = []
+    if suspect:
+        nan = {f"nan{index[a]}": cast[a].isnan().sum() for a in suspect}
+        counts = fetch_arrow(cast.agg(**nan)).to_pylist()[0]
+        holding_nan = [a for a in suspect if counts[f"nan{index[a]}"]]
+        missing |= {a: missing[a] + int(counts[f"nan{index[a]}"]) for a in holding_nan}
+    for a in suspect:
+        if a in numeric:
+            what = (f"column {names[a]!r}", "be finite", "drop or replace them")
+            _refuse(cast, cast[a].isinf(), a, *what)
+    for a in labels:
+        if missing[a]:
+            what = (f"column {names[a]!r}", "be present (not missing)", "drop or fill them")
+            absent = cast[a].isnull()
+            _refuse(cast, absent | cast[a].isnan() if a in holding_nan else absent, a, *what)
+    return {a: missing[a] for a in numeric}, holding_nan
 
 
-def _raise_offenders(
-    table: ir.Table,
-    alias: str,
-    name: str,
-    rule: str,
-    bad: Callable[[Any], Any],
-    do: str,
-) -> None:
-    """Fetch the column once more and raise with the first offending rows."""
-    column = table.select(value=table[alias], bad=bad(table[alias]).fill_null(value=True))
-    found = _to_arrow(column)
-    mask = found.column("bad").to_numpy()
-    values = np.asarray(found.column("value").to_pandas(), dtype=object)
-    raise ValueError(offenders(f"column {name!r}", rule, mask, values, do))
+def _finite(value: float | None) -> bool:
+    """Whether a sum is a finite number."""
+    return value is not None and math.isfinite(value)
+
+
+def _refuse(table: ir.Table, bad: Any, column: str, name: str, rule: str, do: str) -> None:  # noqa: ANN401 — an Ibis expression
+    """Raise ValueError with the number and the first five of the bad rows, if there are any."""
+    import ibis  # noqa: PLC0415 — loaded only when used
+
+    rows = table.select(value=table[column], bad=bad, row=ibis.row_number())
+    rows = rows.filter(rows["bad"])
+    first = fetch_arrow(rows.mutate(count=rows.count()).order_by("row").limit(5)).to_pydict()
+    if first["row"]:
+        count, where, values = first["count"][0], first["row"], first["value"]
+        raise ValueError(complaint(name, rule, count, where, values, do))
 
 
 def _backend(table: ir.Table) -> Any:  # noqa: ANN401 — ibis has no type for a backend's connection
@@ -497,14 +517,16 @@ def _backend(table: ir.Table) -> Any:  # noqa: ANN401 — ibis has no type for a
     return table.get_backend()
 
 
+def _registered(backend: Any, arrow: pa.Table) -> ir.Table:  # noqa: ANN401 — an ibis backend
+    """A small table put into the private engine, where raw SQL finds it too."""
+    name = f"livelift_{uuid.uuid4().hex}"
+    backend.con.register(name, arrow)
+    return backend.table(name)
+
+
 def _is_private(table: ir.Table) -> bool:
     """Whether the engine is one that `private_engine` made for this call."""
     return bool(getattr(_backend(table), "livelift_private", False))
-
-
-def _to_arrow(expression: ir.Table) -> pa.Table:
-    """Run an expression where it lives."""
-    return expression.to_pyarrow()
 
 
 def _key_array(column: pa.ChunkedArray) -> NDArray[Any]:

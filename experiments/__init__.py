@@ -7,20 +7,12 @@ from importlib import import_module
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from experiments.ab import (
-        Mean,
-        Quantile,
-        Ratio,
-        Scorecard,
-        ScorecardRow,
-        SrmCheck,
-        ab_curve,
-        ab_test,
-        ab_tests,
-        adjust_p_values,
-        srm_test,
-    )
+    from experiments.ab import ab_curve, ab_test, ab_tests
+    from experiments.metric import Mean, Quantile, Ratio
+    from experiments.multiplicity import adjust_p_values
+    from experiments.open_bandit_study import built_in_study
     from experiments.report import ReportFiles, render
+    from experiments.scorecard import Scorecard, ScorecardRow
     from experiments.sequential import (
         AlwaysValid,
         Bounds,
@@ -30,7 +22,11 @@ if TYPE_CHECKING:
         mixture_sprt,
         sequential_test,
     )
-    from experiments.study import Study, StudyResult, built_in_study, load_study, run_study
+    from experiments.srm import SrmCheck, srm_test
+    from experiments.study import run_study
+    from experiments.study_file import load_study
+    from experiments.study_result import StudyResult
+    from experiments.study_schema import Study
 
 __all__ = [
     "AlwaysValid",
@@ -63,29 +59,29 @@ __all__ = [
 _HOMES = {
     "AlwaysValid": "experiments.sequential",
     "Bounds": "experiments.sequential",
-    "Mean": "experiments.ab",
-    "Quantile": "experiments.ab",
-    "Ratio": "experiments.ab",
+    "Mean": "experiments.metric",
+    "Quantile": "experiments.metric",
+    "Ratio": "experiments.metric",
     "ReportFiles": "experiments.report",
-    "Scorecard": "experiments.ab",
-    "ScorecardRow": "experiments.ab",
+    "Scorecard": "experiments.scorecard",
+    "ScorecardRow": "experiments.scorecard",
     "SequentialResult": "experiments.sequential",
-    "SrmCheck": "experiments.ab",
-    "Study": "experiments.study",
-    "StudyResult": "experiments.study",
+    "SrmCheck": "experiments.srm",
+    "Study": "experiments.study_schema",
+    "StudyResult": "experiments.study_result",
     "ab_curve": "experiments.ab",
     "ab_test": "experiments.ab",
     "ab_tests": "experiments.ab",
-    "adjust_p_values": "experiments.ab",
-    "built_in_study": "experiments.study",
+    "adjust_p_values": "experiments.multiplicity",
+    "built_in_study": "experiments.open_bandit_study",
     "confidence_sequence": "experiments.sequential",
     "group_sequential_bounds": "experiments.sequential",
-    "load_study": "experiments.study",
+    "load_study": "experiments.study_file",
     "mixture_sprt": "experiments.sequential",
     "render": "experiments.report",
     "run_study": "experiments.study",
     "sequential_test": "experiments.sequential",
-    "srm_test": "experiments.ab",
+    "srm_test": "experiments.srm",
 }
 
 

@@ -5,13 +5,13 @@ from __future__ import annotations
 import math
 import warnings
 from collections.abc import Mapping, Sequence
+from functools import partial
 from typing import TYPE_CHECKING, Any, Literal
 
 from causal.distributions import critical_value
 from causal.effect import Effect, EffectCurve, EstimationWarning
 from causal.frame import Table, check_level, check_one_of
-from experiments.differences import Adjustment, Differences, differences
-from experiments.influence import Kind
+from experiments.differences import Adjustment, Differences, Tabulated, differences, tabulate
 from experiments.metric import Mean, Metric, Quantile, Ratio, as_metric
 from experiments.multiplicity import Adjust, adjust_p_values
 from experiments.quantiles import arm_quantile
@@ -22,6 +22,7 @@ from experiments.trigger import diluted
 
 if TYPE_CHECKING:
     from causal.values import JsonValue
+    from experiments.influence import Kind
 
 __all__ = [
     "Mean",
@@ -133,7 +134,7 @@ def ab_test(
             f"arm {arm!r} has more than two arms: {list(log.arms)[:10]}; "
             "pass control= and treatment="
         )
-    return _effect(log, chosen, control, treatments[0], adjustment, covariance)
+    return _effects(log, chosen, control, treatments[0], [adjustment], covariance)[0]
 
 
 def ab_tests(  # noqa: PLR0913 — columns of the log, each by keyword
@@ -214,8 +215,9 @@ def ab_tests(  # noqa: PLR0913 — columns of the log, each by keyword
         )
         control, treatments = choose_arms(log, control, treatment)
         srm = _sample_ratio(log, expected_share)
+        both: list[Adjustment] = [adjustment, "none"]
         effects = [
-            (name, m, t, *_pair(log, m, control, t, adjustment, covariance))
+            (name, m, t, *_effects(log, m, control, t, both, covariance))
             for name, m in chosen.items()
             for t in treatments
         ]
@@ -309,10 +311,9 @@ def ab_curve(
             "pass control= and treatment="
         )
     records = log.records(chosen, cell=by, cumulative=cumulative)
-    found = differences(
-        records, control, treatments[0], adjustment=adjustment, covariance=covariance, by_cell=True
-    )
-    details = _details(records, found, control, treatments[0], adjustment)
+    table = tabulate(records, control, treatments[0], by_cell=True)
+    found = differences(table, adjustment=adjustment, covariance=covariance)
+    details = _details(table, found, adjustment)
     details |= {"baseline": found.baseline.tolist(), "n_by_cell": found.n.sum(axis=0).tolist()}
     return EffectCurve(
         index=found.cells,
@@ -349,60 +350,49 @@ def _named(metrics: Mapping[str, Any] | Sequence[Metric]) -> dict[str, Metric]:
     return found
 
 
-def _pair(
-    log: Log, metric: Metric, control: object, treatment: object, adjustment: Adjustment, kind: Kind
-) -> tuple[Effect, Effect]:
-    """The effect and the same without covariates."""
-    effect = _effect(log, metric, control, treatment, adjustment, kind)
-    if adjustment == "none" or not effect.details.get("covariates"):
-        return effect, effect
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore", EstimationWarning)
-        return effect, _effect(log, metric, control, treatment, "none", kind)
-
-
-def _effect(
-    log: Log, metric: Metric, control: object, treatment: object, adjustment: Adjustment, kind: Kind
-) -> Effect:
-    """One metric of one treatment against the control."""
-    records = log.records(metric)
-    if isinstance(metric, Quantile):
-        return _quantile_effect(log, records, metric, control, treatment)
-
-    def estimate(part: Records) -> Effect:
-        found = differences(part, control, treatment, adjustment=adjustment, covariance=kind)
-        _warn_about(log, part, found)
-        return _as_effect(log, part, metric, found, control, treatment, adjustment)
-
-    if log.trigger is not None:
-        return diluted(records, control, treatment, estimate)
-    effect = estimate(records)
-    _warn_near_zero(effect)
-    return effect
-
-
-def _as_effect(
+def _effects(
     log: Log,
-    records: Records,
     metric: Metric,
-    found: Differences,
     control: object,
     treatment: object,
-    adjustment: Adjustment,
-) -> Effect:
-    """The single cell of differences as an effect."""
+    adjustments: Sequence[Adjustment],
+    kind: Kind,
+) -> list[Effect]:
+    """One metric of one treatment against the control; all adjustments start from one table."""
+    records = log.records(metric)
+    if isinstance(metric, Quantile):
+        return [_quantile_effect(log, records, metric, control, treatment)] * len(adjustments)
+    if log.trigger is not None:
+
+        def estimate(part: Records, adjustment: Adjustment) -> Effect:
+            return _read(log, tabulate(part, control, treatment), adjustment, kind)
+
+        return [
+            diluted(records, control, treatment, partial(estimate, adjustment=a))
+            for a in adjustments
+        ]
+    table = tabulate(records, control, treatment)
+    effects = [_read(log, table, a, kind) for a in adjustments]
+    _warn_near_zero(effects[0])
+    return effects
+
+
+def _read(log: Log, table: Tabulated, adjustment: Adjustment, kind: Kind) -> Effect:
+    """The single cell of a table as an effect."""
+    found = differences(table, adjustment=adjustment, covariance=kind)
+    _warn_about(log, table.records, found)
     return Effect(
         estimate=float(found.estimate[0]),
         std_error=math.sqrt(max(float(found.cov[0, 0]), 0.0)),
         estimand="ate",
-        method=_method(log, metric, found, adjustment),
+        method=_method(log, table.records.metric, found, adjustment),
         n_obs=int(found.n.sum()),
         n_clusters=found.n_clusters,
         df=found.df,
         baseline=float(found.baseline[0]),
         baseline_variance=found.baseline_variance,
         baseline_cov=found.baseline_cov,
-        details=_details(records, found, control, treatment, adjustment),
+        details=_details(table, found, adjustment),
     )
 
 
@@ -415,15 +405,13 @@ def _method(log: Log, metric: Metric, found: Differences, adjustment: str) -> st
     return ", ".join(part for part in (ratio, what, plain, found.kind + by) if part)
 
 
-def _details(
-    records: Records, found: Differences, control: object, treatment: object, adjustment: str
-) -> dict[str, JsonValue]:
+def _details(table: Tabulated, found: Differences, adjustment: str) -> dict[str, JsonValue]:
     """What a reader may want to know beside the number."""
     details: dict[str, Any] = {
-        **records.details,
-        "counted": records.counted,
-        "control": control,
-        "treatment": treatment,
+        **table.records.details,
+        "counted": table.records.counted,
+        "control": table.control,
+        "treatment": table.treatment,
         "n_control": int(found.n[0].sum()),
         "n_treatment": int(found.n[1].sum()),
         "adjustment": adjustment if found.covariates else "none",
@@ -475,7 +463,9 @@ def _sample_ratio(log: Log, expected_share: Mapping[Any, float] | None) -> SrmCh
 
     def counts(cell: str | None) -> dict[tuple[Any, ...], int]:
         keys = ["arm"] if cell is None else ["arm", log.keys[cell]]
-        rows = log.rows if key is None else log.units(key, cell).grouped([*keys, log.keys[key]], {})
+        rows = log.rows if key is None else log.units(key, cell)
+        if key is not None and log.cluster not in (None, key):  # a unit may be in several clusters
+            rows = rows.grouped([*keys, log.keys[key]], {})
         found = rows.sums(keys, {})
         labels = zip(*[found.keys[k].tolist() for k in keys], strict=True)
         return {label: int(n) for label, n in zip(labels, found.n, strict=True)}

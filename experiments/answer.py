@@ -147,7 +147,7 @@ def _policies_in_words(section: Section, level: float) -> str:
 
 def _trusted(result: StudyResult) -> str:
     """The split, the checks, the warnings, the policy values."""
-    parts = [_split_in_words(result), _checks_in_words(result), *_logs_in_words(result)]
+    parts = [_split_in_words(result), *_checks_in_words(result), *_logs_in_words(result)]
     failed = any(check.status == "failed" for s in result.sections for check in s.checks)
     lead = "do not trust it yet" if failed else "how far to trust it"
     return _sentence(f"{lead}: {listed([part for part in parts if part])}")
@@ -171,16 +171,16 @@ def _split_in_words(result: StudyResult) -> str:
     return f"the split agrees with the plan{size}"
 
 
-def _checks_in_words(result: StudyResult) -> str:
+def _checks_in_words(result: StudyResult) -> list[str]:
     """How many checks failed, how many warnings were raised."""
     checks = [check for s in result.sections for check in s.checks if check.kind != "srm"]
     failed = sum(check.status == "failed" for check in checks)
     parts = [f"{failed} of {counted(len(checks), 'check')} of the log failed"] if failed else []
     if not failed and checks:
-        parts.append(f"no check of the log found an error")
+        parts.append("no check of the log found an error")
     if result.warnings:
-        parts.append(f"{counted(len(result.warnings), 'warning')} must be read")
-    return " and ".join(parts)
+        parts.append(f"{counted(len(result.warnings), 'warning')} should be read")
+    return parts
 
 
 def _logs_in_words(result: StudyResult) -> list[str]:

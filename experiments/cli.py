@@ -12,6 +12,7 @@ from __future__ import annotations
 import os
 import shlex
 import sys
+import warnings
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Literal, NoReturn
 
@@ -129,9 +130,14 @@ def main() -> NoReturn:
 
     ``LIVELIFT_DEBUG=1`` shows the traceback of whatever went wrong.
     """
+    if not sys.warnoptions:
+        # What deserves attention is collected for the report; the rest is noise of libraries.
+        warnings.simplefilter("ignore")
     try:
         code = app(standalone_mode=False)
         sys.stdout.flush()
+        if code == INTERRUPTED:  # typer turns the interrupt into its code, without a word
+            _say("interrupted")
     except (Exception, KeyboardInterrupt) as error:  # noqa: BLE001 — the last line of defence
         if os.environ.get("LIVELIFT_DEBUG") == "1" and not _is_usage(error):
             import traceback  # noqa: PLC0415 — loaded only when used
@@ -167,13 +173,14 @@ def _complaint(error: BaseException) -> tuple[int, str]:
     from experiments.errors import DataError, StudyError  # noqa: PLC0415 — loaded only when used
 
     if isinstance(error, KeyboardInterrupt | typer.Abort):
-        return INTERRUPTED, "interrupted; nothing was written"
+        return INTERRUPTED, "interrupted"
     if isinstance(error, StudyError):
         return USAGE, str(error)
     if isinstance(error, DataError):
         return DATA, str(error)
     if _is_usage(error):
-        return USAGE, f"{error}; see livelift --help"
+        text = getattr(error, "format_message", error.__str__)()
+        return USAGE, f"{text.rstrip('.')}; see livelift --help"
     if isinstance(error, OSError):
         where = f"{error.filename}: " if error.filename is not None else ""
         return WRITING, f"{where}the report could not be written: {error.strerror or error}"

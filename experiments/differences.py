@@ -18,12 +18,15 @@ import numpy as np
 
 from causal.moments import centred_moments, inverse_of_cross
 from experiments.influence import (
-    Kind,
+    Errors,
     Level,
+    clustered_errors,
     dense_errors,
+    independent_errors,
     influence,
-    influence_errors,
+    mean_variances,
     resolved_kind,
+    squared_influences,
 )
 
 if TYPE_CHECKING:
@@ -31,7 +34,8 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
-    from causal.rows import Groups
+    from causal.rows import Groups, Rows
+    from experiments.influence import Kind
     from experiments.records import Records
 
 Adjustment: TypeAlias = Literal["lin", "cuped", "none"]
@@ -64,48 +68,91 @@ class Differences:
     constant: bool
 
 
-def differences(
-    records: Records,
-    control: object,
-    treatment: object,
-    *,
-    adjustment: Adjustment = "lin",
-    covariance: Kind = "auto",
-    by_cell: bool = False,
-) -> Differences:
-    """Estimate treated minus control, by cell if asked.
+@dataclass(frozen=True)
+class Tabulated:
+    """Moments of two arms' records, by cell if asked: what every adjustment starts from.
+
+    Groups have shape (g,); outcome columns come first in `columns`. `position` (2, K) finds the
+    group of an arm (control first) and cell.
+    """
+
+    records: Records
+    rows: Rows
+    control: object
+    treatment: object
+    groups: Groups
+    mean: NDArray[np.float64]
+    cross: NDArray[np.float64]
+    total: NDArray[np.float64]
+    columns: tuple[str, ...]
+    n_outcomes: int
+    position: NDArray[np.int64]
+    cells: tuple[Any, ...]
+
+    def at(self, names: Sequence[str]) -> list[int]:
+        """Positions of columns."""
+        return [self.columns.index(name) for name in names]
+
+    def named(self, aliases: Sequence[str]) -> tuple[str, ...]:
+        """The user's names of covariates x0, x1 ..."""
+        return tuple(self.records.covariates[int(x[1:])] for x in aliases)
+
+
+def tabulate(
+    records: Records, control: object, treatment: object, *, by_cell: bool = False
+) -> Tabulated:
+    """Take the moments of two arms' records.
 
     Raises
     ------
     ValueError
-        If an arm (of a cell) has fewer than two records or clusters, a covariate is the arm itself,
-        there are more covariates than records, or a record has leverage 1.
+        If an arm (of a cell) has fewer than two records.
     """
     rows = records.rows.where(lambda c: (c["arm"] == control) | (c["arm"] == treatment))
-    given = [f"x{j}" for j in range(len(records.covariates))] if adjustment != "none" else []
-    outcome = ["y", "d"] if records.is_ratio else ["y"]
+    outcome = ("y", "d") if records.is_ratio else ("y",)
+    columns = (*outcome, *(f"x{j}" for j in range(len(records.covariates))))
     by = ["arm", "cell"] if by_cell else ["arm"]
     weight = "w" if records.weighted else None
-    groups, mean, cross, total = centred_moments(rows, [*outcome, *given], by, weight=weight)
-    table = _Table(records, groups, mean, cross, total, (*outcome, *given), len(outcome))
+    groups, mean, cross, total = centred_moments(rows, columns, by, weight=weight)
     position, cells = _cells(groups, control, treatment, by_cell=by_cell)
+    return Tabulated(
+        records=records,
+        rows=rows,
+        control=control,
+        treatment=treatment,
+        groups=groups,
+        mean=mean,
+        cross=cross,
+        total=total,
+        columns=columns,
+        n_outcomes=len(outcome),
+        position=position,
+        cells=cells,
+    )
+
+
+def differences(
+    table: Tabulated, *, adjustment: Adjustment = "lin", covariance: Kind = "auto"
+) -> Differences:
+    """Estimate treated minus control in every cell.
+
+    Raises
+    ------
+    ValueError
+        If an arm has fewer than two clusters, a covariate is the arm itself, there are more
+        covariates than records, or a record has leverage 1.
+    """
+    given = table.columns[table.n_outcomes :] if adjustment != "none" else ()
     kept, left_out = _usable_covariates(table, given)
-    theta = _pooled_slope(table, position[:, 0], kept) if adjustment == "cuped" and kept else None
-    levels = [_levels(table, position[:, k], kept, theta) for k in range(len(cells))]
-    names = tuple(records.covariates[int(x[1:])] for x in kept)
-    kind = resolved_kind(covariance, records, rows, by_cell=by_cell)
-    if kind == "CR2":
-        errors = dense_errors(records, rows, levels[0], kept, theta, control)
-    else:
-        parameters = 2 * (1 + (len(kept) if theta is None else 0))
-        scores = rows.attach(groups, _attached(table, levels, position, kept))
-        psi = influence(outcome, kept, kind, weighted=records.weighted, theta=theta is not None)
-        scored = scores.derive({"psi": psi})
-        errors = influence_errors(records, scored, levels, cells, kind, parameters, control)
+    pooled = table.position[:, 0]
+    theta = _pooled_slope(table, pooled, kept) if adjustment == "cuped" and kept else None
+    levels = [_levels(table, pair, kept, theta) for pair in table.position.T]
+    kind = resolved_kind(covariance, table.records, table.rows, by_cell=table.cells != (None,))
+    errors = _errors(table, levels, kept, theta, kind)
     base = np.array([pair[0].level for pair in levels])
     estimate = np.array([pair[1].level for pair in levels]) - base
     return Differences(
-        cells=cells,
+        cells=table.cells,
         estimate=estimate,
         cov=errors.cov,
         df=errors.df,
@@ -117,29 +164,35 @@ def differences(
         clusters_by_arm=errors.clusters_by_arm,
         largest_cluster_share=errors.largest_share,
         kind=kind,
-        superpopulation_variance=_superpopulation(table, position[:, 0], kept, levels[0]),
+        superpopulation_variance=_superpopulation(table, pooled, kept, levels[0]),
         theta=() if theta is None else tuple(float(t) for t in theta),
-        covariates=names,
-        left_out=tuple(records.covariates[int(x[1:])] for x in left_out),
+        covariates=table.named(kept),
+        left_out=table.named(left_out),
         constant=all(level.residual == 0 for pair in levels for level in pair),
     )
 
 
-@dataclass(frozen=True)
-class _Table:
-    """Moments by group with their column names; outcome columns come first."""
-
-    records: Records
-    groups: Groups
-    mean: NDArray[np.float64]
-    cross: NDArray[np.float64]
-    total: NDArray[np.float64]
-    columns: tuple[str, ...]
-    n_outcomes: int
-
-    def at(self, names: Sequence[str]) -> list[int]:
-        """Positions of columns."""
-        return [self.columns.index(name) for name in names]
+def _errors(
+    table: Tabulated,
+    levels: Sequence[tuple[Level, Level]],
+    kept: Sequence[str],
+    theta: NDArray[np.float64] | None,
+    kind: str,
+) -> Errors:
+    """Standard errors by the cheapest exact route: moments, squared influences, clusters."""
+    records, rows, control = table.records, table.rows, table.control
+    if kind == "CR2":
+        return dense_errors(records, rows, levels[0], kept, theta, control)
+    parameters = 2 * (1 + (len(kept) if theta is None else 0))
+    if records.apart and not kept and not records.weighted:
+        return independent_errors(records, mean_variances(levels, kind), levels, kind, parameters)
+    outcome = table.columns[: table.n_outcomes]
+    psi = influence(outcome, kept, kind, weighted=records.weighted, theta=theta is not None)
+    rows = rows.attach(table.groups, _attached(table, levels, kept)).derive({"psi": psi})
+    if records.apart:
+        v = squared_influences(rows, table.cells, control)
+        return independent_errors(records, v, levels, kind, parameters)
+    return clustered_errors(records, rows, levels, table.cells, kind, parameters, control)
 
 
 def _cells(
@@ -161,7 +214,7 @@ def _cells(
     return position, tuple(labels)
 
 
-def _usable_covariates(table: _Table, given: Sequence[str]) -> tuple[list[str], list[str]]:
+def _usable_covariates(table: Tabulated, given: Sequence[str]) -> tuple[list[str], list[str]]:
     """Covariates that can be used, and those that are constant or collinear.
 
     Raises ValueError for a covariate that is the arm itself, and for more covariates than records.
@@ -179,7 +232,7 @@ def _usable_covariates(table: _Table, given: Sequence[str]) -> tuple[list[str], 
         spread = table.cross[:, j, j]
         tiny = spread <= 1e-20 * table.total * np.maximum(table.mean[:, j] ** 2, 1e-300)
         if tiny.all() and np.ptp(table.mean[:, j]) > 0 and "cell" not in table.groups.keys:
-            column = table.records.covariates[int(name[1:])]
+            column = table.named([name])[0]
             raise ValueError(
                 f"covariate {column!r} is constant within each arm: it is the arm itself; "
                 "leave it out"
@@ -201,7 +254,7 @@ def _collinear(cross: NDArray[np.float64]) -> bool:
 
 
 def _pooled(
-    table: _Table, groups: NDArray[np.int64]
+    table: Tabulated, groups: NDArray[np.int64]
 ) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
     """Mean and centred cross products of groups together."""
     w = table.total[groups]
@@ -212,7 +265,7 @@ def _pooled(
     return mean, np.asarray(cross)
 
 
-def _outcome_weights(table: _Table, group: int) -> NDArray[np.float64]:
+def _outcome_weights(table: Tabulated, group: int) -> NDArray[np.float64]:
     """What turns columns into the outcome: 1 for a mean, 1/dbar and -R/dbar for a ratio."""
     if table.n_outcomes == 1:
         return np.ones(1)
@@ -226,20 +279,20 @@ def _outcome_weights(table: _Table, group: int) -> NDArray[np.float64]:
 
 
 def _pooled_slope(
-    table: _Table, groups: NDArray[np.int64], kept: Sequence[str]
+    table: Tabulated, groups: NDArray[np.int64], kept: Sequence[str]
 ) -> NDArray[np.float64]:
     """CUPED's theta: total-sample S_xx^-1 S_xy, both arms together."""
     x = table.at(kept)
     mean, cross = _pooled(table, groups)
     ratio = table.n_outcomes == 2
     outcome = np.array([1.0, -mean[0] / mean[1]]) / mean[1] if ratio else np.ones(1)
-    names = [table.records.covariates[int(name[1:])] for name in kept]
+    names = table.named(kept)
     s_xy = cross[np.ix_(x, range(table.n_outcomes))] @ outcome
     return np.asarray(inverse_of_cross(cross[np.ix_(x, x)], names) @ s_xy)
 
 
 def _levels(
-    table: _Table,
+    table: Tabulated,
     pair: NDArray[np.int64],
     kept: Sequence[str],
     theta: NDArray[np.float64] | None,
@@ -247,7 +300,7 @@ def _levels(
     """Both arms' levels at the covariates' pooled mean."""
     x = table.at(kept)
     centre = _pooled(table, pair)[0][x]
-    names = [table.records.covariates[int(name[1:])] for name in kept]
+    names = table.named(kept)
     found = []
     for g in pair.tolist():
         outcome = _outcome_weights(table, g)
@@ -278,13 +331,10 @@ def _levels(
 
 
 def _attached(
-    table: _Table,
-    levels: Sequence[tuple[Level, Level]],
-    position: NDArray[np.int64],
-    kept: Sequence[str],
+    table: Tabulated, levels: Sequence[tuple[Level, Level]], kept: Sequence[str]
 ) -> dict[str, NDArray[np.float64]]:
     """Constants of every group, as columns for the influence formula."""
-    flat = {int(position[a, k]): levels[k][a] for a in (0, 1) for k in range(len(levels))}
+    flat = {int(table.position[a, k]): levels[k][a] for a in (0, 1) for k in range(len(levels))}
     order = [flat[g] for g in range(len(table.groups))]
     values = {f"mean_{c}": [lv.mean[c] for lv in order] for c in table.columns}
     values |= {
@@ -300,7 +350,7 @@ def _attached(
 
 
 def _superpopulation(
-    table: _Table,
+    table: Tabulated,
     groups: NDArray[np.int64],
     kept: Sequence[str],
     pair: tuple[Level, Level],

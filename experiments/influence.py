@@ -105,65 +105,49 @@ def influence(
     return psi
 
 
-def influence_errors(
+def independent_errors(
     records: Records,
-    rows: Rows,
+    v: NDArray[np.float64],
     levels: Sequence[tuple[Level, Level]],
-    cells: tuple[Any, ...],
     kind: str,
     parameters: int,
-    control: object,
 ) -> Errors:
-    """Variances from influences: of records, or of their sums over clusters."""
-    keys = ["arm"] if cells == (None,) else ["arm", "cell"]
-    if records.clusters == "none" or (records.clusters == "records" and _separate(rows, keys)):
-        return _independent(records, rows, levels, cells, kind, parameters, control, keys)
-    return _clustered(records, rows, levels, cells, kind, parameters, control)
-
-
-def _separate(rows: Rows, keys: Sequence[str]) -> bool:
-    """Whether no cluster is in two groups: then records are independent."""
-    if len(keys) > 1:
-        return False
-    clusters = rows.grouped(["cluster"], {}).sums([], {"shared": lambda c: select(c["n"] > 1, 1.0)})
-    return bool(clusters.values["shared"][0] == 0)
-
-
-def _independent(
-    records: Records,
-    rows: Rows,
-    levels: Sequence[tuple[Level, Level]],
-    cells: tuple[Any, ...],
-    kind: str,
-    parameters: int,
-    control: object,
-    keys: Sequence[str],
-) -> Errors:
-    """Heteroskedasticity-robust variances; Welch-Satterthwaite degrees of freedom."""
-    squares = rows.sums(keys, {"v": lambda c: c["psi"] * c["psi"]})
-    arm_of = np.where(squares.keys["arm"] == control, 0, 1)
-    v = np.empty((2, len(cells)))
-    for a in (0, 1):
-        v[a] = squares.values["v"][arm_of == a]
+    """Errors from the arms' variances v (2, K); Welch-Satterthwaite degrees of freedom."""
     _check_finite(v)
     n = np.array([[pair[a].n for pair in levels] for a in (0, 1)])
-    single = kind.startswith("CR")
-    if kind == "HC1":
-        v = v * (n.sum(axis=0) / (n.sum(axis=0) - parameters))
-    if kind == "CR1":
-        v = v * _cr1_factor(n.sum(axis=0), n.sum(axis=0), parameters)
-    used = parameters // 2
-    if single:
+    if kind in ("HC1", "CR1"):
+        g = n.sum(axis=0)
+        v = v * (g / (g - parameters) if kind == "HC1" else _cr1_factor(g, g, parameters))
+    first = v[:, 0]
+    if kind.startswith("CR"):
         df = float(n[:, 0].sum() - 1)
-    elif v[:, 0].sum() > 0:
-        df = float(v[:, 0].sum() ** 2 / np.sum(v[:, 0] ** 2 / (n[:, 0] - used)))
+    elif first.sum() > 0:
+        df = float(first.sum() ** 2 / np.sum(first**2 / (n[:, 0] - parameters // 2)))
     else:
         df = float(n[:, 0].sum() - parameters)
-    counted = int(n[:, 0].sum()) if records.clusters == "records" and len(cells) == 1 else None
-    return Errors(np.diag(v.sum(axis=0)), df, float(v[0, 0]), -float(v[0, 0]), counted, None, None)
+    counted = int(n[:, 0].sum()) if records.clusters == "records" else None
+    return Errors(
+        np.diag(v.sum(axis=0)), df, float(first[0]), -float(first[0]), counted, None, None
+    )
 
 
-def _clustered(
+def squared_influences(rows: Rows, cells: tuple[Any, ...], control: object) -> NDArray[np.float64]:
+    """Sum of psi^2 by arm (control first) and cell, shape (2, K)."""
+    keys = ["arm"] if cells == (None,) else ["arm", "cell"]
+    squares = rows.sums(keys, {"v": lambda c: c["psi"] * c["psi"]})
+    is_control = squares.keys["arm"] == control
+    return np.stack([squares.values["v"][is_control], squares.values["v"][~is_control]])
+
+
+def mean_variances(levels: Sequence[tuple[Level, Level]], kind: str) -> NDArray[np.float64]:
+    """The same without covariates and weights, where psi = e / n is known from the moments."""
+    v = np.array([[pair[a].residual / pair[a].n ** 2 for pair in levels] for a in (0, 1)])
+    n = np.array([[pair[a].n for pair in levels] for a in (0, 1)])
+    power = {"HC2": 1, "HC3": 2}.get(kind, 0)
+    return np.asarray(v * (n / (n - 1)) ** power)
+
+
+def clustered_errors(
     records: Records,
     rows: Rows,
     levels: Sequence[tuple[Level, Level]],

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import warnings
 from dataclasses import dataclass, field
+from functools import cached_property
 from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
@@ -32,12 +33,14 @@ class Records:
     """Records of one metric, ready to be compared between arms.
 
     `clusters` says how standard errors see them: ``"none"`` independent, ``"records"`` each record
-    is a cluster (within its arm and cell), ``"coarser"`` records share clusters.
+    is a cluster (within its arm and cell), ``"coarser"`` records share clusters. `apart` says that
+    no cluster is in both arms or in two cells, so that records are independent.
     """
 
     rows: Rows
     metric: Metric
     clusters: Literal["none", "records", "coarser"]
+    apart: bool
     weighted: bool
     counted: str
     details: dict[str, Any]
@@ -58,7 +61,13 @@ class Records:
     def with_rows(self, rows: Rows) -> Records:
         """The same records behind other rows."""
         return Records(
-            rows, self.metric, self.clusters, self.weighted, self.counted, dict(self.details)
+            rows,
+            self.metric,
+            self.clusters,
+            self.apart,
+            self.weighted,
+            self.counted,
+            dict(self.details),
         )
 
 
@@ -77,8 +86,8 @@ class Log:
     trigger: str | None
     cells: tuple[str, ...]
     missing: Mapping[str, int]
-    arms: Mapping[Any, int]
     _aggregated: dict[tuple[str, ...], Rows] = field(default_factory=dict, repr=False)
+    _apart: dict[str, bool] = field(default_factory=dict, repr=False)
 
     def records(
         self, metric: Metric, *, cell: str | None = None, cumulative: bool = False
@@ -106,10 +115,27 @@ class Log:
             rows=rows,
             metric=metric,
             clusters=clusters,
+            apart=clusters == "none"
+            or (clusters == "records" and cell is None and key is not None and self.apart(key)),
             weighted=self.weight is not None,
             counted=_noun(key or self.unit),
             details={**_words_about(metric, key), **limits},
         )
+
+    @cached_property
+    def arms(self) -> list[Any]:
+        """The arms that occur, sorted; read off the units where rows are summed to units anyway."""
+        key = next((k for k in map(self.record_key, self.metrics) if k is not None), None)
+        rows = self.rows if key is None else self.units(key)
+        return [_plain(a) for a in rows.sums(["arm"], {}).keys["arm"]]
+
+    def apart(self, key: str) -> bool:
+        """Whether no value of the key is in two arms: then the arms are independent."""
+        if key not in self._apart:
+            units = self.units(key).grouped([self.keys[key]], {})
+            shared = units.sums([], {"shared": lambda c: select(c["n"] > 1, 1.0)})
+            self._apart[key] = bool(shared.values["shared"][0] == 0)
+        return self._apart[key]
 
     def record_key(self, metric: Metric) -> str | None:
         """The column whose values are the metric's records; None when rows are."""
@@ -232,8 +258,6 @@ def open_log(
     rows = open_rows(frame, numeric=numbers, labels=labels)
     gaps = {alias: rows.n_missing(alias) for alias in numbers}
     _check_complete(numbers, gaps, weight, trigger)
-    counts = rows.sums(["arm"], {})
-    arms = {_plain(a): int(n) for a, n in zip(counts.keys["arm"], counts.n, strict=True)}
     log = Log(
         rows,
         tuple(metrics),
@@ -246,7 +270,6 @@ def open_log(
         trigger,
         tuple(cells),
         gaps,
-        arms,
     )
     _check_weights(log)
     _check_one_row_a_unit(log)
@@ -262,7 +285,7 @@ def choose_arms(log: Log, control: object, treatment: object = None) -> tuple[An
     ValueError
         If there is one arm, a dose instead of arms, or the control cannot be told.
     """
-    arms = list(log.arms)
+    arms = log.arms
     if len(arms) < 2:
         raise ValueError(f"arm {log.arm!r} needs at least two levels; it has only {arms}")
     fractions = [a for a in arms if isinstance(a, float)]

@@ -73,6 +73,9 @@ def policy_log(seed: int = 12) -> pd.DataFrame:
     )
 
 
+TARGET_LOG = policy_log(seed=14)[["action", "position", "cluster"]]
+
+
 def slate_log() -> pd.DataFrame:
     """300 slates of 3 slots, each slot drawn from 4 actions."""
     rng = np.random.default_rng(13)
@@ -171,8 +174,7 @@ def _policy_roles(c):
 
 
 def _logged_policy_value(table, c, **options):
-    target_log = policy_log(seed=14)[["action", "position"]]
-    target_log = target_log.rename(columns={role: c[role] for role in target_log.columns})
+    target_log = TARGET_LOG.rename(columns=c)
     roles = {role: c[role] for role in ("action", "reward", "propensity", "cluster")}
     given = {"target_log": target_log, **roles, "by": [c["position"]], **options}
     return causal.logged_policy_value(table, **given)
@@ -248,6 +250,11 @@ def _effect_numbers(effect: Any) -> dict[str, np.ndarray]:
     return {k: np.asarray(values[k], float) for k in _EFFECT_NUMBERS if values[k] is not None}
 
 
+def _curve_numbers(curve: Any) -> dict[str, np.ndarray]:
+    order = np.argsort(curve.estimate)
+    return {"estimate": curve.estimate[order], "cov": curve.cov[np.ix_(order, order)]}
+
+
 def _policy_numbers(value: Any) -> dict[str, np.ndarray]:
     frame = value.diagnostics.to_frame().select_dtypes("number")
     return _effect_numbers(value.effect) | {"diagnostics": frame.to_numpy(float)}
@@ -267,16 +274,15 @@ def _card_numbers(card: Any) -> dict[str, np.ndarray]:
 
 
 def _table_numbers(table: pa.Table) -> dict[str, np.ndarray]:
-    """The sums and counts of a cube, by position, in the order of their values."""
-    sums = [c.to_numpy() for c in table.columns if pa.types.is_floating(c.type)]
-    columns = [*sums, table.column("n_rows").to_numpy()]
+    """Sums and counts of the cube behind its three labels, in the order of their values."""
+    columns = [column.to_numpy() for column in table.columns[3:]]
     order = np.lexsort(columns)
     return {str(i): column[order] for i, column in enumerate(columns)}
 
 
 _READERS: dict[str, Callable[[Any], dict[str, np.ndarray]]] = {
     "Effect": _effect_numbers,
-    "EffectCurve": lambda curve: {"estimate": curve.estimate, "cov": curve.cov},
+    "EffectCurve": _curve_numbers,
     "PolicyValue": _policy_numbers,
     "Moments": _moments_numbers,
     "Scorecard": _card_numbers,

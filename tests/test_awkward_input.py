@@ -11,7 +11,7 @@ import numpy as np
 import pandas as pd
 import pyarrow as pa
 import pytest
-from entries import ENTRIES, HOSTILE_NAMES, assert_same, entry, numbers
+from entries import ENTRIES, HOSTILE_NAMES, TARGET_LOG, assert_same, entry, numbers
 
 import experiments
 
@@ -86,18 +86,24 @@ def test_decimals_and_nullable_columns_are_equal(e):
     assert_same(e.run(table.convert_dtypes(dtype_backend="pyarrow")), e.run(), EQUAL)
 
 
+def relabelled(e, label):
+    """The entry's table with `label(role, values)` for each label, and what must go with it."""
+    table = e.table()
+    roles = [role for role in e.labels if role != "position"]
+    named = table.assign(**{role: label(role, table[role]) for role in roles})
+    if e.name == "logged_policy_value":
+        other = TARGET_LOG.assign(**{role: label(role, TARGET_LOG[role]) for role in roles})
+        return named, {"target_log": other}
+    arms = "arm" in e.roles and e.name.startswith("ab_")
+    return named, {"control": named["arm"][table["arm"] == 0].iloc[0]} if arms else {}
+
+
 @EACH
 def test_text_and_category_labels_are_equal(e):
-    table = e.table()
-    options = {"control": "100"} if "arm" in e.roles and e.name.startswith("ab_") else {}
-    text = {role: (table[role] + 100).astype(str) for role in e.labels if role != "position"}
-    if e.name == "logged_policy_value":
-        text.pop("action")  # its labels are those of the other log
-    named = table.assign(**text)
-    assert_same(e.run(named, **options), e.run(), EQUAL)
-    coded = named.astype(dict.fromkeys(text, "category"))
-    assert_same(e.run(coded, **options), e.run(), EQUAL)
-    assert_same(e.run(in_engine(coded), **options), e.run(), EQUAL)
+    named, options = relabelled(e, lambda _, values: (values + 100).astype(str))
+    coded = named.astype({role: "category" for role in e.labels if role != "position"})
+    for table in (named, coded, in_engine(coded)):
+        assert_same(e.run(table, **options), e.run(), EQUAL)
 
 
 @pytest.mark.parametrize("kind", [bool, "boolean", pd.ArrowDtype(pa.bool_()), "category"], ids=str)
@@ -200,19 +206,12 @@ def test_hostile_column_names_are_only_names(e, shift, door):
 
 @EACH
 def test_hostile_labels_are_only_labels(e):
-    table = e.table()
-    roles = [r for r in ("arm", "cluster", "segment", "day", "slate") if r in e.labels]
-    levels = {r: np.unique(table[r]) for r in roles}
-    named = table.assign(
-        **{
-            r: [f"{HOSTILE_NAMES[v % len(HOSTILE_NAMES)]}{v}" for v in
-                np.searchsorted(levels[r], table[r])]
-            for r in roles
-        }
-    )  # fmt: skip
-    options = {"control": named["arm"].iloc[0]} if e.name.startswith("ab_") else {}
-    assert_same(e.run(named, **options), e.run(), EQUAL)
-    assert_same(e.run(in_engine(named), **options), e.run(), EQUAL)
+    def hostile(_, values):
+        return [f"{HOSTILE_NAMES[v % len(HOSTILE_NAMES)]}{v}" for v in values]
+
+    named, options = relabelled(e, hostile)
+    for table in (named, in_engine(named)):
+        assert_same(e.run(table, **options), e.run(), EQUAL)
 
 
 @DOORS

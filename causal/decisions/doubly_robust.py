@@ -87,7 +87,7 @@ def _kept_below(w: NDArray[np.float64], tau: float) -> NDArray[np.float64]:
 
 
 def _shrunk_by(w: NDArray[np.float64], lam: float) -> NDArray[np.float64]:
-    """lam w / (w^2 + lam), written so that a large weight cannot overflow."""
+    """Shrunk weights lam w / (w^2 + lam), written so that a large weight cannot overflow."""
     return w / (1.0 + w * (w / lam))
 
 
@@ -103,15 +103,13 @@ def _reweighted(
     worst = np.maximum(np.maximum(high - parts.q, parts.q - low), 0.0)
     n = len(parts.r)
     unit = max(high - low, abs(float(worst.max())), np.finfo(float).tiny)
-    best, least = None, np.inf
+    candidates = []
     for candidate in grid.tolist() if given is None else [given]:
         w = rule(parts.w, candidate)
         found = doubly_robust(Ingredients(w, parts.r, parts.q, parts.q_pi))
         scores = found.scores / unit
         bias = float(((parts.w - w) * (worst / unit)).mean())
         risk = float(scores @ scores) / n**2 + bias**2
-        if best is None or risk <= least:  # of equals, the one that changes the weights least
-            best, least = Influence(found.value, found.scores, float(candidate)), risk
-    if best is None:
-        raise ValueError("at least one candidate is required; got none")
-    return best
+        candidates.append((risk, Influence(found.value, found.scores, float(candidate))))
+    # the grid ascends: of equals, the one that changes the weights least
+    return min(reversed(candidates), key=lambda pair: pair[0])[1]

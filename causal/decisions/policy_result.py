@@ -1,8 +1,12 @@
-"""`PolicyValue`: an off-policy value with the diagnostics of the weights behind it."""
+"""`PolicyValue`: an off-policy value with the diagnostics of the weights behind it.
+
+`Estimate` is what every estimator hands on, `policy_effect` makes an `Effect` of it.
+"""
 
 from __future__ import annotations
 
 import html
+import math
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -13,7 +17,11 @@ from causal.values import known_fields
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
+    import numpy as np
     import pandas as pd
+    from numpy.typing import NDArray
+
+    from causal.values import JsonValue
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -87,3 +95,59 @@ class PolicyValue:
 
     def _repr_html_(self) -> str:
         return f"<pre>{html.escape(self.summary())}</pre>"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Estimate:
+    """What an estimator found: a value, the mean logged reward, and their covariance.
+
+    Parameters
+    ----------
+    value, logged_mean : float
+    covariance : array (2, 2)
+        Of `value` and `logged_mean`; of `value - logged_mean` and `logged_mean` if `lift`.
+    lift : bool
+    n_obs : int
+    n_clusters : int or None
+    df : float or None
+        Degrees of freedom; by default G - 1 of G clusters, normal without clusters.
+    mean_weight : float
+        Of the weights as used.
+    scores : (clusters, contributions), arrays (G,), or None
+        What each cluster adds to `value`, where rows share clusters; sum 0.
+    """
+
+    value: float
+    logged_mean: float
+    covariance: NDArray[np.float64]
+    lift: bool
+    n_obs: int
+    n_clusters: int | None
+    df: float | None = None
+    mean_weight: float = 1.0
+    scores: tuple[NDArray[Any], NDArray[np.float64]] | None = None
+
+
+def policy_effect(estimate: Estimate, *, method: str, details: Mapping[str, JsonValue]) -> Effect:
+    """The estimate as an effect; a lift carries the mean logged reward as its baseline."""
+    found: dict[str, Any] = {}
+    value, estimand = estimate.value, "policy value"
+    if estimate.lift:
+        value, estimand = estimate.value - estimate.logged_mean, "policy lift"
+        found["baseline"] = estimate.logged_mean
+        found["baseline_variance"] = float(estimate.covariance[1, 1])
+        found["baseline_cov"] = float(estimate.covariance[0, 1])
+    df = estimate.df
+    if df is None and estimate.n_clusters is not None:
+        df = estimate.n_clusters - 1.0
+    return Effect(
+        estimate=value,
+        std_error=math.sqrt(max(float(estimate.covariance[0, 0]), 0.0)),
+        estimand=estimand,
+        method=method,
+        n_obs=estimate.n_obs,
+        n_clusters=estimate.n_clusters,
+        df=df,
+        details=details,
+        **found,
+    )

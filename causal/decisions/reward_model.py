@@ -86,17 +86,24 @@ def cross_fitted_rewards(
     for fold in np.unique(folds[part]):
         train, test = part & (folds != fold), np.flatnonzero(part & (folds == fold))
         predict = _fitted(encoding, contexts, train, model)
+        # contexts repeat: each is predicted once
+        _, first, place = np.unique(encoding.context[test], return_index=True, return_inverse=True)
         for action in np.flatnonzero(policy[test].any(axis=0)):
-            expected[test] += policy[test, action] * predict(encoding.rows(test, action))
+            q = predict(encoding.rows(test[first], action))
+            expected[test] += policy[test, action] * q[place]
         logged[test] = predict(encoding.rows(test, contexts.action[test]))
     return logged, expected
 
 
 @dataclass(frozen=True)
 class _Encoding:
-    """Features as numbers; the action follows as a code, or as 0/1 columns if `one_hot`."""
+    """Features as numbers; the action follows as a code, or as 0/1 columns if `one_hot`.
+
+    `context`, (n,), is the same for rows whose features are all the same.
+    """
 
     X: NDArray[np.float64]
+    context: NDArray[np.int64]
     categories: tuple[int, ...]
     n_actions: int
     one_hot: bool
@@ -115,18 +122,20 @@ def _encoded(contexts: Contexts, *, one_hot: bool) -> _Encoding:
     """Numbers as they are; text as codes of a category, or as 0/1 columns."""
     columns: list[NDArray[np.float64]] = []
     categories: list[int] = []
+    context = np.zeros(len(contexts.reward), dtype=np.int64)
     for values in contexts.features:
+        code, levels = codes(values)
+        context = codes(context * len(levels) + code)[0]
         if values.dtype.kind in "iufb":
             columns.append(values.astype(np.float64)[:, None])
             continue
-        code, levels = codes(values)
         if one_hot:
             columns.append(_indicators(code, len(levels)))
         else:
             categories.append(len(columns))
             columns.append(code.astype(np.float64)[:, None])
     X = np.hstack(columns) if columns else np.empty((len(contexts.reward), 0))
-    return _Encoding(X, (*categories, X.shape[1]), contexts.n_actions, one_hot)
+    return _Encoding(X, context, (*categories, X.shape[1]), contexts.n_actions, one_hot)
 
 
 def _indicators(code: NDArray[np.int64], n_levels: int) -> NDArray[np.float64]:

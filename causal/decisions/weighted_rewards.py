@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from causal.decisions.policy_result import Estimate
 from causal.decisions.weights import WeightSums, top_count
 from causal.frame import offenders
 from causal.rows import Pilot, select
@@ -27,34 +28,6 @@ if TYPE_CHECKING:
 _BINS_AN_OCTAVE = 64
 _LEAST = 1e-300  # stands for weight 0, which has no logarithm
 _ILL_CONDITIONED = 1e-7  # a variance this far below its terms has lost half of its digits
-
-
-@dataclass(frozen=True, kw_only=True)
-class Estimate:
-    """A value, the mean logged reward, and their covariance.
-
-    Parameters
-    ----------
-    value, logged_mean : float
-    covariance : array (2, 2)
-        Of `value` and `logged_mean`; of `value - logged_mean` and `logged_mean` if `lift`.
-    lift : bool
-    n_obs : int
-    n_clusters : int or None
-    mean_weight : float
-        Of the weights as used.
-    scores : mapping from cluster to float, or None
-        Contribution of each cluster to `value`, where rows share clusters; sum 0.
-    """
-
-    value: float
-    logged_mean: float
-    covariance: NDArray[np.float64]
-    lift: bool
-    n_obs: int
-    n_clusters: int | None
-    mean_weight: float = 1.0
-    scores: tuple[NDArray[Any], NDArray[np.float64]] | None = None
 
 
 def check_log(rows: Rows, names: Mapping[str, str]) -> None:
@@ -74,7 +47,9 @@ def refuse_propensity(name: str, values: NDArray[np.float64]) -> None:
     bad = ~((values > 0) & (values <= 1))
     if bad.any():
         do = "log the probability with which the shown action was chosen"
-        raise ValueError(offenders(f"propensity (column {name!r})", "be in (0, 1]", bad, values, do))
+        raise ValueError(
+            offenders(f"propensity (column {name!r})", "be in (0, 1]", bad, values, do)
+        )
 
 
 def refuse_target(name: str, values: NDArray[np.float64]) -> None:
@@ -146,9 +121,7 @@ def _with_weights(rows: Rows, clip: float | None) -> Rows:
         weighted = rows.derive({"w": lambda c: select(_possible(c), c["t"] / c["p"])})
     if clip is not None:
         limit = clip
-        weighted = weighted.derive(
-            {"v": lambda c: c["w"] - select(c["w"] > limit, c["w"] - limit)}
-        )
+        weighted = weighted.derive({"v": lambda c: c["w"] - select(c["w"] > limit, c["w"] - limit)})
     else:
         weighted = weighted.derive({"v": lambda c: c["w"] * 1.0})
     return weighted.derive({"wr": lambda c: c["v"] * c["r"], "bin": lambda c: _bin(c["v"])})

@@ -1,0 +1,178 @@
+"""Means and centred cross products of opened rows: sums that neither cancel nor overflow."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from causal.rows import Pilot
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from numpy.typing import NDArray
+
+    from causal.rows import Expression, Groups, Rows
+
+_EPS = float(np.finfo(np.float64).eps)
+_LOST = 1e4  # rounding errors of a sum of squares that its centred part may hold: 1e4 eps = 2e-12
+_MOST_CENTRINGS = 3
+
+
+@dataclass(frozen=True)
+class _Sums:
+    """Sums around a centre, in units of the pilot's scale.
+
+    groups : g groups
+    mean : shape (g, k)
+    cross : centred, shape (g, k, k)
+    total : sums of weights, shape (g,)
+    """
+
+    groups: Groups
+    mean: NDArray[np.float64]
+    cross: NDArray[np.float64]
+    total: NDArray[np.float64]
+
+    @property
+    def spread(self) -> NDArray[np.float64]:
+        """Centred sums of squares, shape (g, k)."""
+        return np.asarray(np.einsum("gjj->gj", self.cross))
+
+    @property
+    def rounding(self) -> NDArray[np.float64]:
+        """What the centred sums of squares may have lost to rounding, in units of eps."""
+        return self.total[:, None] * self.mean**2 * np.sqrt(self.groups.n)[:, None]
+
+    @property
+    def finite(self) -> bool:
+        """Whether nothing overflowed."""
+        return bool(np.isfinite(self.mean).all() and np.isfinite(self.cross).all())
+
+
+def centred_moments(
+    rows: Rows, columns: Sequence[str], by: Sequence[str], *, weight: str | None = None
+) -> tuple[Groups, NDArray[np.float64], NDArray[np.float64], NDArray[np.float64]]:
+    """Means (g, k), centred cross products (g, k, k) and sums of weights (g,) of opened rows.
+
+    Parameters
+    ----------
+    rows : Rows
+        Without missing values in `columns` and `weight`.
+    columns, by : sequence of str
+        Aliases of numbers, and of the keys of groups.
+    weight : str, optional
+        Alias of weights >= 0.
+
+    Returns
+    -------
+    groups : Groups
+    mean : array (g, k)
+    cross : array (g, k, k)
+        Infinite where the true number is beyond a double: that is for the caller to report.
+    total : array (g,)
+        Sums of weights; counts without `weight`.
+
+    Raises
+    ------
+    ValueError
+        If all weights of a group are 0.
+
+    Notes
+    -----
+    One pass takes sums of ``(x - c)`` and ``(x - c)(z - c)`` around a pilot centre c, the median of
+    the first rows, and corrects them to exact centring. Rounding grows with ``n (mean - c)^2``;
+    where that would cost more than 1e4 units in the last place of a group's sum of squares (the
+    rows were sorted, say), a further pass takes them around each group's own mean.
+    """
+    found, pilot = _around_pilot(rows, columns, by, weight)
+    scale = np.array([pilot.scale[c] for c in columns])
+    mean = np.array([pilot.centre[c] for c in columns]) + scale * found.mean
+    several = found.groups.n[:, None] > 1
+    cancelled = several & (found.rounding > _LOST * found.spread)
+    still = Pilot(dict.fromkeys(columns, 0.0), pilot.scale)
+    for _ in range(_MOST_CENTRINGS - 1):
+        if not cancelled.any():
+            break
+        near = {f"centre_{c}": mean[:, j] for j, c in enumerate(columns)}
+        moved = rows.attach(found.groups, near).derive({c: _moved(c) for c in columns})
+        found = _around(moved, columns, by, still, weight)
+        mean = mean + scale * found.mean
+        _without_noise(found, mean / scale)
+        cancelled = (found.spread > 0) & (found.rounding > _LOST * found.spread)
+    found.cross[~several[:, 0]] = 0.0  # one row has no spread, whatever rounding says
+    with np.errstate(over="ignore", under="ignore", invalid="ignore"):
+        cross = found.cross * scale[:, None] * scale[None, :]
+    return found.groups, mean, cross, found.total
+
+
+def _around_pilot(
+    rows: Rows, columns: Sequence[str], by: Sequence[str], weight: str | None
+) -> tuple[_Sums, Pilot]:
+    """Sums around a centre from the first rows; from all rows where those misled to overflow."""
+    pilot = rows.pilot(columns)
+    found = _around(rows, columns, by, pilot, weight)
+    if not found.finite:
+        pilot = rows.pilot(columns, exact=True)
+        found = _around(rows, columns, by, pilot, weight)
+    return found, pilot
+
+
+def _around(
+    rows: Rows, columns: Sequence[str], by: Sequence[str], pilot: Pilot, weight: str | None
+) -> _Sums:
+    """Means and centred cross products around a pilot."""
+    k = len(columns)
+    pairs = [(i, j) for i in range(k) for j in range(i, k)]
+    sums = {f"s{j}": _scaled(pilot, c, None, weight) for j, c in enumerate(columns)}
+    sums |= {f"p{i}_{j}": _scaled(pilot, columns[i], columns[j], weight) for i, j in pairs}
+    if weight is not None:
+        sums["w"] = _column(weight)
+    with np.errstate(over="ignore", under="ignore", invalid="ignore"):
+        groups = rows.sums(by, sums)
+        total = groups.n.astype(np.float64) if weight is None else groups.values["w"]
+        if (total <= 0).any():
+            raise ValueError(
+                "a group must have a weight above 0; all weights of "
+                f"{int((total <= 0).sum())} groups are 0; drop the group or its weights"
+            )
+        mean = np.column_stack([groups.values[f"s{j}"] for j in range(k)]) / total[:, None]
+        cross = np.empty((len(groups), k, k))
+        for i, j in pairs:
+            product = groups.values[f"p{i}_{j}"] - total * mean[:, i] * mean[:, j]
+            cross[:, i, j] = cross[:, j, i] = product
+    index = np.arange(k)
+    cross[:, index, index] = np.maximum(cross[:, index, index], 0.0)  # rounding of a constant
+    return _Sums(groups, mean, cross, total)
+
+
+def _without_noise(found: _Sums, mean: NDArray[np.float64]) -> None:
+    """Set to 0 the spread of a constant: it is below the rounding of the mean taken off."""
+    floor = found.total[:, None] * (4 * _EPS * mean) ** 2
+    g, j = np.nonzero(found.spread <= np.maximum(floor, 8 * _EPS * found.rounding))
+    found.cross[g, j, :] = 0.0
+    found.cross[g, :, j] = 0.0
+
+
+def _scaled(pilot: Pilot, left: str, right: str | None, weight: str | None) -> Expression:
+    """Formula of a centred, scaled column, or of the product of two."""
+
+    def formula(c: Any) -> Any:  # noqa: ANN401 — columns of arrays or of the engine
+        value = (c[left] - pilot.centre[left]) * (1 / pilot.scale[left])
+        if right is not None:
+            value = value * ((c[right] - pilot.centre[right]) * (1 / pilot.scale[right]))
+        return value if weight is None else value * c[weight]
+
+    return formula
+
+
+def _moved(name: str) -> Expression:
+    """Formula of a column minus its group's centre."""
+    return lambda c: c[name] - c[f"centre_{name}"]
+
+
+def _column(name: str) -> Expression:
+    """Formula of the column itself."""
+    return lambda c: c[name]
