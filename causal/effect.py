@@ -24,7 +24,7 @@ from causal.distributions import (
     unit_diagonal,
 )
 from causal.values import finite, frozen_json, known_fields, read_only, thawed_json
-from causal.words import estimand_in_words, p_in_words, unit_in_words
+from causal.words import estimand_in_words, number_in_words, p_in_words, unit_in_words
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -269,8 +269,9 @@ class Effect:
         unit = unit_in_words(self.details)
         low, high = self.conf_int(level)
         parts = [
-            f"{estimand_in_words(self.estimand)} {self.estimate:+.3g}{unit} "
-            f"({100 * level:.4g}% CI {low:.3g} to {high:.3g})" + f", {p_in_words(self.p_value)}"
+            f"{estimand_in_words(self.estimand)} {number_in_words(self.estimate, sign=True)}{unit} "
+            f"({100 * level:.4g}% CI {number_in_words(low)} to {number_in_words(high)}), "
+            f"{p_in_words(self.p_value)}"
         ]
         relative = self._relative_in_words(level)
         if relative:
@@ -287,8 +288,9 @@ class Effect:
         except ValueError:
             return ""
         base = self.baseline or math.nan
-        lift = f"{100 * self.estimate / base:+.2g}%"
-        return f"{lift} ({100 * low:.2g}% to {100 * high:.2g}%) of {base:.4g}"
+        lift = number_in_words(100 * self.estimate / base, 2, sign=True)
+        left, right = (number_in_words(100 * limit, 2) for limit in (low, high))
+        return f"{lift}% ({left}% to {right}%) of {number_in_words(base, 4)}"
 
     def plot(self, ax: Axes | None = None) -> Axes:
         """Draw the estimate with its 95 % interval; returns the axes."""
@@ -531,7 +533,8 @@ class EffectCurve:
         unit = unit_in_words(self.details)
         what = f"{estimand_in_words(self.estimand)} by {self.index_name}"
         rows = [
-            f"  {label}: {b:+.3g}{unit} ({100 * level:.4g}% CI {low:.3g} to {high:.3g})"
+            f"  {label}: {number_in_words(b, sign=True)}{unit} "
+            f"({100 * level:.4g}% CI {number_in_words(low)} to {number_in_words(high)})"
             for label, b, (low, high) in zip(
                 self.index, self.estimate, self.conf_int(level), strict=True
             )

@@ -60,7 +60,7 @@ def check_columns(
     TypeError
         If a name is not text.
     ValueError
-        If a name is empty, or a column is absent (the nearest names are shown), doubled, or in two
+        If a name is empty or holds a NUL, or a column is absent (the nearest names are shown), doubled, or in two
         roles.
     """
     role_of: dict[str, str] = {}
@@ -70,8 +70,10 @@ def check_columns(
                 raise TypeError(
                     f"{role} must name a column as text; got {name!r}; rename the column first"
                 )
-            if not name:
-                raise ValueError(f"{role} must name a column; got ''; rename the column first")
+            if not name or "\0" in name:
+                raise ValueError(
+                    f"{role} must name a column; got {name!r}; rename the column first"
+                )
             if role_of.get(name) == role:
                 raise ValueError(f"column {name!r} is named twice in {role}; name it once")
             if name in role_of:
@@ -522,7 +524,7 @@ def tidy_labels(values: NDArray[Any]) -> NDArray[Any]:
     if values.dtype.kind in "iu":
         return np.asarray(values, dtype=np.int64)
     if values.dtype.kind == "f":
-        whole = np.nan_to_num(values)  # a missing one becomes None afterwards
+        whole = np.nan_to_num(values.astype(np.float64))  # what is missing becomes None later
         if np.abs(whole).max(initial=0) < 2**53 and (whole == np.trunc(whole)).all():
             return np.asarray(whole, dtype=np.int64)
         return np.asarray(values, dtype=np.float64)

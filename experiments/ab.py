@@ -193,7 +193,7 @@ def ab_tests(  # noqa: PLR0913 — columns of the log, each by keyword
     >>> import pandas as pd
     >>> users = pd.DataFrame({"arm": [0, 1] * 4, "gifts": [1, 2, 2, 3, 1, 3, 2, 4]})
     >>> ab_tests(users, metrics={"gifts": "gifts"}, arm="arm").verdict
-    'no decision'
+    'ship'
     """
     _check_choices(adjustment, covariance)
     check_level(level)

@@ -257,7 +257,9 @@ def agreement(policy: PolicyReadout, level: float) -> str:
     apart = disagreeing(policy, level)
     n = len(policy.estimates)
     if not apart:
-        which = "the estimate agrees" if n == 1 else f"all {_in_words(n)} estimates agree"
+        which = {1: "the estimate agrees", 2: "both estimates agree"}.get(
+            n, f"all {_in_words(n)} estimates agree"
+        )
         return _sentence(f"{text}; {which} with it within {level_in_percent(level)} intervals")
     rest = "" if len(apart) == n else "; the others agree"
     return _sentence(
@@ -287,8 +289,8 @@ def ranking(policies: Sequence[PolicyReadout], level: float) -> str:
     counts = sorted(policy.n_rewards for policy in compared)
     span = f"{counts[0]:,}" if counts[0] == counts[-1] else f"{counts[0]:,} to {counts[-1]:,}"
     return _sentence(
-        f"with {span} rows that hold a reward behind each value the intervals are wide and "
-        "overlap: these logs cannot rank estimators"
+        f"only {span} rows hold a reward behind each value, so the intervals are wide and overlap: "
+        "these logs cannot rank estimators"
     )
 
 

@@ -92,7 +92,7 @@ def built_in_study(name: str = "open_bandit") -> Study:
             },
             "off_policy": [
                 {
-                    "name": "random, from the log of bts",
+                    "name": "value of random from the log of bts",
                     "rows": {"policy_id": "bts"},
                     "on_policy": {"policy_id": "random"},
                     "target_policy": "uniform",
@@ -101,7 +101,7 @@ def built_in_study(name: str = "open_bandit") -> Study:
                     **shared,
                 },
                 {
-                    "name": "bts, from the log of random",
+                    "name": "value of bts from the log of random",
                     "rows": {"policy_id": "random"},
                     "on_policy": {"policy_id": "bts"},
                     "target_log": {"policy_id": "bts"},

@@ -323,7 +323,7 @@ def _value_forest(policy: PolicyReadout, level: float) -> svg.Forest:
     beside = "; shaded: the on-policy mean and its CI" if band else ""
     return svg.forest(
         intervals,
-        title=f"Value of {policy.name}",
+        title=f"Estimates: {policy.name}",
         description="; ".join(
             f"{i.label}: {i.text}, {level_in_percent(level)} CI "
             f"{interval_text(i.low, i.high, policy.unit)}"
@@ -341,7 +341,7 @@ def _weights(policy: PolicyReadout) -> svg.Weights:
     spread = policy.diagnostics
     return svg.weights(
         policy.histogram,
-        title=f"Weights of {policy.name}",
+        title=f"Weights: {policy.name}",
         description=(
             f"Importance weights on the log scale; mean {spread.mean_weight:.3g}, largest "
             f"{spread.max_weight:.3g}, {spread.ess:.0f} effective of {spread.n_obs:,} rows"
@@ -365,7 +365,9 @@ def methods_view(result: StudyResult) -> dict[str, list[Any]]:
             "Several methods for one policy: each interval stands for itself.",
         ]
     if len(result.sections) > 1:
-        missing.append("Several logs: each one is read by itself, and p-values hold within one log.")
+        missing.append(
+            "Several logs: each one is read by itself, and p-values hold within one log."
+        )
     missing.append("Rewards that arrive after the log was written.")
     return {
         "estimators": list(dict.fromkeys(_estimators(result))),

@@ -110,7 +110,7 @@ class Weights:
     y_ticks: tuple[Tick, ...]
     one: float | None
     base: float
-    height: float = 190.0
+    height: float = 172.0
     template: str = "weights.svg.j2"
 
 

@@ -1,4 +1,4 @@
-"""One metric of an A/B test: exact formulas, stored numbers of others, what comes in, what warns."""
+"""One metric of an A/B test: exact formulas, stored numbers of others, arms, warnings."""
 
 import math
 import warnings
@@ -14,7 +14,7 @@ from causal.linear import covariance, least_squares
 from experiments import Mean, Quantile, Ratio, ab_test
 
 EQUAL = {"rel": 1e-10}  # other implementations, in double precision
-FEW = pytest.mark.filterwarnings("ignore:.*few clusters:causal.effect.EstimationWarning")
+FEW = pytest.mark.filterwarnings("ignore:.*cluster:causal.effect.EstimationWarning")
 
 
 def interacted(frame, covariates, weight=None, outcome="y"):
@@ -183,7 +183,7 @@ def test_ab_test_covariate_ratio_is_linearised_over_both_arms():
     assert effect.estimate == pytest.approx(fit.coef[1], rel=1e-10)
     cov = covariance(fit, design, kind="HC2").matrix
     assert effect.std_error**2 == pytest.approx(cov[1, 1], rel=1e-10)
-    assert effect.details["covariates"] == ["clicks0 / views0"]
+    assert list(effect.details["covariates"]) == ["clicks0 / views0"]
 
 
 def test_ab_test_per_sums_rows_to_units_first():
@@ -302,7 +302,6 @@ def test_ab_test_relative_effect_is_the_ratio_of_arm_levels_by_the_delta_method(
 
 @pytest.mark.reference
 @FEW
-@pytest.mark.filterwarnings("ignore:.*one cluster:causal.effect.EstimationWarning")
 @pytest.mark.parametrize(
     "case",
     REFERENCE["statsmodels"],
@@ -440,7 +439,7 @@ def test_ab_test_unit_claims_one_row_a_unit():
 
 @FEW
 def test_ab_test_per_must_lie_within_one_cluster():
-    with pytest.raises(ValueError, match="'viewer_id'.*'day'"):
+    with pytest.raises(ValueError, match=r"'viewer_id'.*'day'"):
         ab_test(log(), metric=Mean("watch_s", per="viewer_id"), arm="arm", cluster="day")
 
 
@@ -537,12 +536,12 @@ def test_ab_test_leaves_constant_and_collinear_covariates_out_by_name():
         effect = ab_test(frame, metric=metric, arm="arm")
     direct = ab_test(frame, metric=Mean("y", covariates=["x", "z"]), arm="arm")
     assert effect.estimate == pytest.approx(direct.estimate, rel=1e-12)
-    assert effect.details["covariates"] == ["x", "z"]
+    assert list(effect.details["covariates"]) == ["x", "z"]
 
 
 def test_ab_test_refuses_a_covariate_that_is_the_arm_and_too_many():
     frame = users(60).assign(copy=lambda f: 2.0 * f["arm"] + 1)
-    with pytest.raises(ValueError, match="'copy'.*is the arm itself"):
+    with pytest.raises(ValueError, match=r"'copy'.*is the arm itself"):
         ab_test(frame, metric=Mean("y", covariates=["copy"]), arm="arm")
     wide = users(12).assign(**{f"c{j}": np.random.default_rng(j).normal(size=12) for j in range(6)})
     with pytest.raises(ValueError, match=r"covariates.*the smallest has 6"):

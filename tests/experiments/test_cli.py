@@ -202,7 +202,9 @@ def test_a_report_that_cannot_be_written_is_exit_code_4_and_the_old_one_stays(fo
     assert (code, len(err)) == (4, 1)
 
 
-HOLD = "import fcntl, sys, time; f = open(sys.argv[1], 'w'); fcntl.flock(f, 2); print(1, flush=True)"
+HOLD = (
+    "import fcntl, sys, time; f = open(sys.argv[1], 'w'); fcntl.flock(f, 2); print(1, flush=True)"
+)
 
 
 @pytest.mark.slow

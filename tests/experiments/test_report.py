@@ -33,7 +33,7 @@ from experiments.study_result import (
 
 HOSTILE = (
     "<script>alert(1)</script>",
-    "\"><img src=http://evil.example/x onerror=alert(1)>",
+    '"><img src=http://evil.example/x onerror=alert(1)>',
     "'; DROP TABLE x; --",
     "{{ 7 * 7 }}{% include '/etc/passwd' %}",
     "../../etc/passwd\x00\n",
@@ -129,9 +129,7 @@ def curves(metric, n_days=5, label="2026-11-"):
     )
     sequence = tuple((1 - 3 * s, 1 + 3 * s) for s in spread)
     return (
-        CurveReadout(
-            metric=metric, treatment="B", kind="day", curve=by_day, always_valid=sequence
-        ),
+        CurveReadout(metric=metric, treatment="B", kind="day", curve=by_day, always_valid=sequence),
         CurveReadout(
             metric=metric, treatment="B", kind="segment", curve=by_segment, p_adjusted=(0.3, 0.004)
         ),
@@ -153,7 +151,11 @@ def section(name="", names=("watch", "ctr", "crash"), treatment="B", **changes):
         ),
         "checks": (
             Check(
-                name="split, overall", kind="srm", status="passed", finding="as planned", p_value=0.7
+                name="split, overall",
+                kind="srm",
+                status="passed",
+                finding="as planned",
+                p_value=0.7,
             ),
             Check(name="log schema", kind="log", status="passed", finding="every rule holds"),
         ),
@@ -210,7 +212,9 @@ def test_render_writes_page_json_tables_and_the_marker_last(tmp_path):
     assert names == ["scorecard", "curves", "policy_values", "overlap", "weights", "checks"]
     assert all(pq.read_table(path).num_rows for path in files.tables)
     marker = (tmp_path / MARKER).stat().st_mtime_ns
-    assert all(path.stat().st_mtime_ns <= marker for path in (files.html, files.json, *files.tables))
+    assert all(
+        path.stat().st_mtime_ns <= marker for path in (files.html, files.json, *files.tables)
+    )
 
 
 def test_render_page_has_the_seven_parts_in_order_and_is_accessible(tmp_path):
@@ -365,7 +369,11 @@ def test_failures_are_the_split_the_log_and_guardrails_not_held():
             *(None, 10, (), "no decision", "unproven."),
         ),
     )
-    assert study_result(bad).failures == ("split: 5 to 1", "log: torn", "guardrail 'crash': inconclusive")
+    assert study_result(bad).failures == (
+        "split: 5 to 1",
+        "log: torn",
+        "guardrail 'crash': inconclusive",
+    )
 
 
 def test_effects_and_tables_hold_every_number_of_the_sections():
