@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal, TypeAlias
 
 import numpy as np
@@ -87,3 +88,35 @@ def p_value_without_error(distance: float, alternative: Alternative) -> float:
         return 1.0 if distance == 0 else 0.0
     beyond = distance > 0 if alternative == "greater" else distance < 0
     return 0.0 if beyond else 1.0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class WaldTest:
+    """Joint test that every coefficient of a curve equals its null.
+
+    `statistic` is chi-square with `df` degrees of freedom, or F with `df` and `df_denom` when
+    the curve has a finite number of degrees of freedom.
+    """
+
+    statistic: float
+    df: int
+    df_denom: float | None
+    p_value: float
+
+
+def wald_test(
+    distance: NDArray[np.float64], cov: NDArray[np.float64], df: float | None
+) -> WaldTest:
+    """Test that a vector with this covariance is 0, in the directions that have variance."""
+    correlation, scale = unit_diagonal(cov)
+    values, vectors = np.linalg.eigh(correlation)
+    keep = values > 1e-10 * max(values.max(), 1e-300)
+    if not keep.any():
+        raise ValueError("a joint test needs at least one point with a positive standard error")
+    z = vectors[:, keep].T @ (distance / scale)
+    statistic, q = float(np.sum(z * z / values[keep])), int(keep.sum())
+    if df is None:
+        p = float(special.chdtrc(q, statistic))
+        return WaldTest(statistic=statistic, df=q, df_denom=None, p_value=p)
+    p = float(special.fdtrc(q, df, statistic / q))
+    return WaldTest(statistic=statistic / q, df=q, df_denom=df, p_value=p)

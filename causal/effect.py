@@ -14,14 +14,15 @@ from dataclasses import dataclass, field, fields
 from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
-from scipy import special
 
 from causal.distributions import (
+    WaldTest,
     critical_value,
     lower_tail,
     p_value_without_error,
     sup_t_critical_value,
     unit_diagonal,
+    wald_test,
 )
 from causal.values import finite, frozen_json, known_fields, read_only, thawed_json
 from causal.words import estimand_in_words, number_in_words, p_in_words, unit_in_words
@@ -33,6 +34,9 @@ if TYPE_CHECKING:
 
     from causal.distributions import Alternative
     from causal.values import JsonScalar, JsonValue
+
+
+__all__ = ["Effect", "EffectCurve", "EstimationWarning", "WaldTest"]
 
 
 class EstimationWarning(UserWarning):
@@ -302,20 +306,6 @@ class Effect:
         return f"<p>{html.escape(self.summary())}</p>"
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class WaldTest:
-    """Joint test that every coefficient of a curve equals its null.
-
-    `statistic` is chi-square with `df` degrees of freedom, or F with `df` and `df_denom` when
-    the curve has a finite number of degrees of freedom.
-    """
-
-    statistic: float
-    df: int
-    df_denom: float | None
-    p_value: float
-
-
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class EffectCurve:
     """Effects over an index (event time, segment, day, horizon) with their joint covariance.
@@ -481,26 +471,7 @@ class EffectCurve:
         )
         if not np.isfinite(distance).all():
             raise ValueError(f"null must be finite; got {null!r}")
-        correlation, scale = unit_diagonal(self.cov)
-        values, vectors = np.linalg.eigh(correlation)
-        keep = values > 1e-10 * max(values.max(), 1e-300)
-        if not keep.any():
-            raise ValueError("a joint test needs at least one point with a positive standard error")
-        z = vectors[:, keep].T @ (distance / scale)
-        statistic, q = float(np.sum(z * z / values[keep])), int(keep.sum())
-        if self.df is None:
-            return WaldTest(
-                statistic=statistic,
-                df=q,
-                df_denom=None,
-                p_value=float(special.chdtrc(q, statistic)),
-            )
-        return WaldTest(
-            statistic=statistic / q,
-            df=q,
-            df_denom=self.df,
-            p_value=float(special.fdtrc(q, self.df, statistic / q)),
-        )
+        return wald_test(distance, self.cov, self.df)
 
     def to_frame(self, level: float = 0.95) -> pd.DataFrame:
         """One row a label: estimate, std_error, pointwise and simultaneous limits."""

@@ -201,7 +201,7 @@ def ab_tests(  # noqa: PLR0913 — columns of the log, each by keyword
     chosen = _named(metrics)
     cells = [*segments, *([day] if day is not None else [])]
     with warnings.catch_warnings(record=True) as caught:
-        warnings.simplefilter("always")
+        warnings.simplefilter("always", EstimationWarning)
         log = open_log(
             frame,
             metrics=list(chosen.values()),

@@ -187,8 +187,8 @@ def _errors(
     if records.apart and not kept and not records.weighted:
         return independent_errors(records, mean_variances(levels, kind), levels, kind, parameters)
     outcome = table.columns[: table.n_outcomes]
-    psi = influence(outcome, kept, kind, weighted=records.weighted, theta=theta is not None)
-    rows = rows.attach(table.groups, _attached(table, levels, kept)).derive({"psi": psi})
+    formulas = influence(outcome, kept, kind, weighted=records.weighted, theta=theta is not None)
+    rows = rows.attach(table.groups, _attached(table, levels, kept)).derive(formulas)
     if records.apart:
         v = squared_influences(rows, table.cells, control)
         return independent_errors(records, v, levels, kind, parameters)
@@ -361,5 +361,6 @@ def _superpopulation(
     x = table.at(kept)
     cross = _pooled(table, groups)[1]
     n = sum(level.n for level in pair)
+    total = sum(level.total for level in pair)
     gap = pair[1].slope - pair[0].slope
-    return float(gap @ (cross[np.ix_(x, x)] / (n - 1)) @ gap) / n
+    return float(gap @ (cross[np.ix_(x, x)] / total) @ gap) / (n - 1)

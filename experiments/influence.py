@@ -29,6 +29,7 @@ if TYPE_CHECKING:
 Kind: TypeAlias = Literal["auto", "HC0", "HC1", "HC2", "HC3", "CR0", "CR1", "CR2"]
 
 _FEW_CLUSTERS = 50
+_PINNED = 1e-10  # 1 - leverage below which a residual is 0 whatever its error was
 
 
 @dataclass(frozen=True)
@@ -78,31 +79,38 @@ def resolved_kind(kind: Kind, records: Records, rows: Rows, *, by_cell: bool) ->
 
 def influence(
     outcome: Sequence[str], kept: Sequence[str], kind: str, *, weighted: bool, theta: bool
-) -> Expression:
-    """Formula of psi, with the leverage correction of HC2 or HC3."""
+) -> dict[str, Expression]:
+    """Formulas of psi, with the correction of HC2 or HC3, and of records of leverage 1: pinned."""
+    corrected = kind in ("HC2", "HC3")
+
+    def left(c: Mapping[str, Any]) -> Any:  # noqa: ANN401 — an array or an Ibis expression
+        h = c["share"]
+        for i, name in enumerate([] if theta else kept):
+            for other in kept[: i + 1]:
+                twice = 1.0 if other == name else 2.0
+                product = (c[name] - c[f"mean_{name}"]) * (c[other] - c[f"mean_{other}"])
+                h = h + twice * c[f"inverse_{name}_{other}"] * product
+        return 1.0 - (h * c["w"] if weighted else h)
+
+    def pinned(c: Mapping[str, Any]) -> Any:  # noqa: ANN401 — an array or an Ibis expression
+        return select(left(c) < _PINNED, 1.0) if corrected else c["share"] * 0.0
 
     def psi(c: Mapping[str, Any]) -> Any:  # noqa: ANN401 — an array or an Ibis expression
-        x = {name: c[name] - c[f"mean_{name}"] for name in kept}
         e: Any = 0.0
         for name in outcome:
             e = e + c[f"use_{name}"] * (c[name] - c[f"mean_{name}"])
         lever = c["share"]
-        h = c["share"]
-        for i, name in enumerate(kept):
-            e = e - c[f"slope_{name}"] * x[name]
-            if not theta:
-                lever = lever + c[f"lever_{name}"] * x[name]
-                for other in kept[: i + 1]:
-                    twice = 1.0 if other == name else 2.0
-                    h = h + twice * c[f"inverse_{name}_{other}"] * x[name] * x[other]
-        score = lever * e
-        if weighted:
-            score, h = score * c["w"], h * c["w"]
-        if kind == "HC2":
-            return score / (1.0 - h) ** 0.5
-        return score / (1.0 - h) if kind == "HC3" else score
+        for name in kept:
+            x = c[name] - c[f"mean_{name}"]
+            e = e - c[f"slope_{name}"] * x
+            lever = lever if theta else lever + c[f"lever_{name}"] * x
+        score = lever * e * c["w"] if weighted else lever * e
+        if not corrected:
+            return score
+        room = select(left(c) >= _PINNED, left(c)) + pinned(c)
+        return score / room**0.5 if kind == "HC2" else score / room
 
-    return psi
+    return {"psi": psi, "pinned": pinned}
 
 
 def independent_errors(
@@ -113,7 +121,6 @@ def independent_errors(
     parameters: int,
 ) -> Errors:
     """Errors from the arms' variances v (2, K); Welch-Satterthwaite degrees of freedom."""
-    _check_finite(v)
     n = np.array([[pair[a].n for pair in levels] for a in (0, 1)])
     if kind in ("HC1", "CR1"):
         g = n.sum(axis=0)
@@ -122,7 +129,8 @@ def independent_errors(
     if kind.startswith("CR"):
         df = float(n[:, 0].sum() - 1)
     elif first.sum() > 0:
-        df = float(first.sum() ** 2 / np.sum(first**2 / (n[:, 0] - parameters // 2)))
+        part = first / first.sum()
+        df = float(1 / np.sum(part**2 / (n[:, 0] - parameters // 2)))
     else:
         df = float(n[:, 0].sum() - parameters)
     counted = int(n[:, 0].sum()) if records.clusters == "records" else None
@@ -134,7 +142,8 @@ def independent_errors(
 def squared_influences(rows: Rows, cells: tuple[Any, ...], control: object) -> NDArray[np.float64]:
     """Sum of psi^2 by arm (control first) and cell, shape (2, K)."""
     keys = ["arm"] if cells == (None,) else ["arm", "cell"]
-    squares = rows.sums(keys, {"v": lambda c: c["psi"] * c["psi"]})
+    squares = rows.sums(keys, {"v": lambda c: c["psi"] * c["psi"], "pinned": _column("pinned")})
+    _check_leverage(squares.values["pinned"].sum())
     is_control = squares.keys["arm"] == control
     return np.stack([squares.values["v"][is_control], squares.values["v"][~is_control]])
 
@@ -161,11 +170,11 @@ def clustered_errors(
     clusters = rows.grouped(["cluster"], _cluster_sums(cells, control))
     total = clusters.sums([], _cluster_products(k))
     value = {name: float(v[0]) for name, v in total.values.items()}
+    _check_leverage(value["pinned"])
     by_arm = (int(value["in0"]), int(value["in1"]))
     if records.clusters == "coarser":
         _check_clusters(by_arm)
     cov = np.array([[value[f"v{max(i, j)}_{min(i, j)}"] for j in range(k)] for i in range(k)])
-    _check_finite(cov)
     g = np.array([value[f"in_cell{i}"] for i in range(k)])
     n = np.array([pair[0].n + pair[1].n for pair in levels])
     factor = np.sqrt(_cr1_factor(g, n, parameters)) if kind == "CR1" else np.ones(k)
@@ -186,7 +195,7 @@ def clustered_errors(
 
 def _cluster_sums(cells: tuple[Any, ...], control: object) -> dict[str, Expression]:
     """Formulas of influences and rows by arm and cell, to be summed over a cluster."""
-    sums: dict[str, Expression] = {}
+    sums: dict[str, Expression] = {"pinned": _column("pinned")}
     for j, cell in enumerate(cells):
         for a in (0, 1):
             sums[f"psi{a}_{j}"] = _here(a, cell, control, "psi")
@@ -197,6 +206,7 @@ def _cluster_sums(cells: tuple[Any, ...], control: object) -> dict[str, Expressi
 def _cluster_products(k: int) -> dict[str, Expression]:
     """Formulas of products of cluster sums, and of which clusters an arm or a cell has."""
     products: dict[str, Expression] = {
+        "pinned": _column("pinned"),
         "in0": lambda c: select(c["n0_0"] > 0, 1.0),
         "in1": lambda c: select(c["n1_0"] > 0, 1.0),
         "base": lambda c: c["psi0_0"] * c["psi0_0"],
@@ -234,12 +244,17 @@ def _cr1_factor(g: Any, n: Any, parameters: int) -> Any:  # noqa: ANN401 — num
     return g / (g - 1) * (n - 1) / (n - parameters)
 
 
-def _check_finite(v: NDArray[np.float64]) -> None:
-    """A leverage of 1 divides by zero."""
-    if not np.isfinite(v).all():
+def _column(name: str) -> Expression:
+    """Formula of the column itself."""
+    return lambda c: c[name]
+
+
+def _check_leverage(pinned: float) -> None:
+    """Refuse records whose residual is 0 whatever their error was."""
+    if pinned > 0:
         raise ValueError(
-            "a record has leverage 1: some covariate is non-zero for it alone; leave that "
-            "covariate out, or use covariance='HC1'"
+            f"{int(pinned)} record(s) have leverage 1: some covariate (or weight) stands on one "
+            "record alone; leave that covariate out, or use covariance='HC1'"
         )
 
 
@@ -271,6 +286,8 @@ def dense_errors(
     fit = least_squares(design, value / scale, weights=weights)
     cov = covariance_of(fit, design, kind="CR2", clusters=codes)
     v = cov.matrix * scale * scale
+    scores = (design @ fit.bread[:, 1]) * fit.resid * (1.0 if weights is None else weights)
+    squares = np.bincount(codes, scores) ** 2
     return Errors(
         cov=v[1:2, 1:2],
         df=float(np.asarray(cov.df)[1]),
@@ -278,7 +295,7 @@ def dense_errors(
         baseline_cov=float(v[0, 1]),
         n_clusters=len(labels),
         clusters_by_arm=by_arm,
-        largest_share=None,
+        largest_share=float(squares.max() / squares.sum()) if squares.any() else None,
     )
 
 

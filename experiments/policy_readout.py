@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from experiments.study_data import Source
-    from experiments.study_schema import OffPolicy, Study
+    from experiments.study_schema import Method, OffPolicy, Study
 
 _BINS = 16
 _SHARE_TOLERANCE = 1e-6
@@ -91,7 +91,7 @@ class _Target:
     """A target policy: how to value it, its weights, and what it is in words."""
 
     def __init__(
-        self, value: Callable[[str], PolicyValue], weights: NDArray[np.float64], words: str
+        self, value: Callable[[Method], PolicyValue], weights: NDArray[np.float64], words: str
     ) -> None:
         self.value, self.weights, self.words = value, weights, words
 
@@ -122,7 +122,7 @@ def _column_target(study: Study, entry: OffPolicy, place: str, log: pa.Table) ->
     column = str(entry.target)
     read = read_columns(log, numeric=[column, entry.propensity])
 
-    def value(method: str) -> PolicyValue:
+    def value(method: Method) -> PolicyValue:
         if method in ("ips", "snips"):
             return off_policy_value(log, target=column, method=method, **_options(entry))
         probabilities, actions = _probabilities(study, entry, place, log)
@@ -154,7 +154,7 @@ def _fixed_target(source: Source, entry: OffPolicy, log: pa.Table) -> _Target:
         probabilities = np.full(len(actions), 1.0 / len(actions))
         words = f"uniform over {len(actions)} actions"
 
-    def value(method: str) -> PolicyValue:
+    def value(method: Method) -> PolicyValue:
         return off_policy_value(
             log,
             target_policy=probabilities,
@@ -179,7 +179,7 @@ def _logged_target(
         source, [action, *by], entry.target_log or {}, f"{study.file}: {place}.target_log"
     )
 
-    def value(method: str) -> PolicyValue:
+    def value(method: Method) -> PolicyValue:
         return logged_policy_value(
             log,
             target_log=chosen_rows,
@@ -187,7 +187,7 @@ def _logged_target(
             reward=entry.reward,
             propensity=entry.propensity,
             by=by,
-            method=method,
+            method="ips" if method == "ips" else "snips",
             cluster=entry.cluster,
         )
 
@@ -217,7 +217,7 @@ def _probabilities(
     frame = pd.DataFrame({"p": read[column], "action": code})
     cells = pd.DataFrame({str(i): read[name] for i, name in enumerate(entry.features)})
     frame["cell"] = cells.groupby(list(cells.columns)).ngroup() if entry.features else 0
-    known = frame.groupby(["cell", "action"])["p"].agg(["min", "max"])
+    known = frame.groupby(["cell", "action"])["p"].agg(["min", "max"]).reset_index()
     where = f"{study.file}: {place}.target"
     if float((known["max"] - known["min"]).max()) > _SHARE_TOLERANCE:
         raise DataError(
@@ -225,8 +225,8 @@ def _probabilities(
             f"{', '.join(entry.methods)}; it varies within them: name the features it depends on, "
             "or ask for ips and snips only"
         )
-    table = np.zeros((len(known.index.levels[0]), len(actions)))
-    table[known.index.get_level_values(0), known.index.get_level_values(1)] = known["max"]
+    table = np.zeros((int(frame["cell"].max()) + 1, len(actions)))
+    table[known["cell"], known["action"]] = known["max"]
     off = np.abs(table.sum(axis=1) - 1.0) > _SHARE_TOLERANCE
     if off.any():
         raise DataError(

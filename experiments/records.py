@@ -109,6 +109,8 @@ class Log:
             clusters = "records"
         elif self.cluster is not None:
             clusters = "coarser"
+            if key is not None:
+                self._check_nested(key, self.cluster)
         elif cumulative:
             clusters = "records"
         return Records(
@@ -194,7 +196,8 @@ class Log:
         rows = self.rows.where(_all_present(gaps)) if gaps else self.rows
         columns = {a: _column(self.numeric[n]) for a, n in record_aliases(metric).items()}
         if self.weight is not None:
-            columns["w"] = _column(self.numeric[self.weight])
+            weight = _column(self.numeric[self.weight])
+            rows, columns["w"] = rows.where(lambda c: weight(c) > 0), weight
         columns |= self._key_columns(self.cluster, cell)
         if cumulative:
             if self.cluster is None:
@@ -219,6 +222,18 @@ class Log:
             columns[alias] = _mean_of(total, count) if alias.startswith("x") else _column(total)
         columns |= self._key_columns(self.cluster or key, cell)
         return rows.derive(columns)
+
+    def _check_nested(self, key: str, cluster: str) -> None:
+        """A unit in two clusters would be two units."""
+        by = [self.keys[key], self.keys[cluster]]
+        clusters = self.units(key).grouped(by, {}).grouped(by[:1], {})
+        split = clusters.where(lambda c: c["n"] > 1)
+        if count := int(split.sums([], {}).n[0]):
+            some = split.fetch(by[:1])[by[0]][:5].tolist()
+            raise ValueError(
+                f"per {key!r} must lie within one cluster of {cluster!r}; {count} do not, e.g. "
+                f"{', '.join(map(str, some))}; take cluster={key!r} or a cluster that holds them"
+            )
 
     def _key_columns(self, cluster: str | None, cell: str | None) -> dict[str, Expression]:
         """Aliases ``cluster`` and ``cell``."""

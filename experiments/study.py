@@ -264,9 +264,7 @@ def _metric(name: str, metric: Metric) -> Mean | Ratio | Quantile:
 
 def _description(metric: Metric) -> str:
     """Role, direction and margin in words."""
-    text = metric.role
-    if metric.better == "lower":
-        text += ", lower is better"
+    text = f"{metric.role}{', lower is better' if metric.better == 'lower' else ''}"
     return text + (f", margin {percent(metric.margin)}" if metric.margin is not None else "")
 
 
@@ -306,9 +304,9 @@ def _split_checks(split: SrmCheck | None, reason: str | None) -> Iterator[Check]
         return
     for key, cells in split.by.groupby("key", sort=False):
         failed = cells[cells["p_adjusted"] < SRM_LEVEL]
-        for row in failed.itertuples():
-            name = f"split, {key} = {row.cell}"
-            yield _split_check(name, "the split differs from the plan", float(row.p_adjusted))
+        for row in failed.to_dict("records"):
+            name = f"split, {key} = {row['cell']}"
+            yield _split_check(name, "the split differs from the plan", row["p_adjusted"])
         if failed.empty:
             finding = f"{counted(len(cells), 'cell')}, smallest p after Holm's correction"
             yield _split_check(f"split by {key}", finding, float(cells["p_adjusted"].min()))

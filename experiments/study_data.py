@@ -90,8 +90,7 @@ def open_log(study: Study) -> Source:
         files |= found_files(study.folder, pattern)
     shown = ", ".join(patterns)
     schemas = {name: read_schema(name, path) for name, path in files.items()}
-    for name, schema in schemas.items():
-        _check_columns(study, schema.names, shown if len(files) == 1 else name, shown)
+    _check_columns(study, schemas, shown)
     paths = [str(path) for path in files.values()]
     try:
         rows = ds.dataset(paths, format="parquet")
@@ -175,17 +174,21 @@ def _one_line(error: BaseException) -> str:
     return " ".join(str(error).split())[:200]
 
 
-def _check_columns(study: Study, names: Sequence[str], file: str, shown: str) -> None:
-    """Every column that the study names is in the file, once."""
+def _check_columns(study: Study, schemas: Mapping[str, pa.Schema], shown: str) -> None:
+    """Every column that the study names is in every file, once."""
     for place, column in column_places(study):
-        n = sum(name == column for name in names)
-        if n > 1:
-            raise DataError(f"{study.file}: {place}: column {column!r} is doubled in {file}")
-        if n == 0:
-            near = difflib.get_close_matches(column, names, 1)
-            hint = f"; did you mean {near[0]!r}?" if near else f"; it has {', '.join(names[:8])}"
-            where = shown if file == shown or column not in names else file
-            raise DataError(f"{study.file}: {place}: column {column!r} is not in {where}{hint}")
+        for name, schema in schemas.items():
+            n = schema.names.count(column)
+            if n > 1:
+                raise DataError(f"{study.file}: {place}: column {column!r} is doubled in {name}")
+            if n == 0:
+                nowhere = not any(column in other.names for other in schemas.values())
+                near = difflib.get_close_matches(column, schema.names, 1)
+                hint = f"did you mean {near[0]!r}?" if near else f"it has {schema.names[:8]}"
+                raise DataError(
+                    f"{study.file}: {place}: column {column!r} is not in "
+                    f"{shown if nowhere else name}; {hint}"
+                )
 
 
 def column_places(study: Study) -> Iterator[tuple[str, str]]:

@@ -97,12 +97,13 @@ def logged_policy_value(
     0.75
     """
     check_one_of(method, "method", ("ips", "snips"))
+    by = (by,) if isinstance(by, str) else tuple(by)
     labels = {f"c{j}": name for j, name in enumerate(by)} | {"a": action}
     if cluster is not None:
         labels["g"] = cluster
     numeric = {"r": reward, "p": propensity}
-    named = {"action": action, "by": tuple(by), "cluster": cluster}
-    check_columns(column_names(log), {"reward": reward, "propensity": propensity, **named})
+    named = {"action": [action], "by": by, "cluster": [] if cluster is None else [cluster]}
+    check_columns(column_names(log), {"reward": [reward], "propensity": [propensity], **named})
     check_columns(column_names(target_log), named)
     rows = open_rows(log, numeric=numeric, labels=labels)
     check_log(rows, numeric)

@@ -174,7 +174,7 @@ def off_policy_value(  # noqa: PLR0913 — columns, and what the seven methods o
         action=action,
         target_policy=target_policy,
         actions=actions,
-        features=tuple(features),
+        features=(features,) if isinstance(features, str) else tuple(features),
         outcome_model=outcome_model,
         n_folds=n_folds,
         clip=clip,
@@ -255,7 +255,7 @@ outcome_model, n_folds, clip, switch_at, shrinkage, reward_range, cluster, seed
         action=action,
         target_policy=target_policy,
         actions=actions,
-        features=tuple(features),
+        features=(features,) if isinstance(features, str) else tuple(features),
         outcome_model=outcome_model,
         n_folds=n_folds,
         clip=clip,
@@ -357,15 +357,15 @@ class _Question:
 
     def check_columns(self, log: Table) -> None:
         """Refuse absent columns, and one column in two roles."""
-        roles: dict[str, str | Sequence[str] | None] = {
+        named = {
             "reward": self.reward,
             "propensity": self.propensity,
             "target": self.target,
             "action": self.action,
             "cluster": self.cluster,
-            "features": self.features,
         }
-        check_columns(column_names(log), roles)
+        roles = {role: [name] for role, name in named.items() if name is not None}
+        check_columns(column_names(log), {**roles, "features": self.features})
 
 
 def _answer(log: Table, question: _Question) -> PolicyValue:

@@ -118,11 +118,11 @@ def slate_value(
     """
     check_one_of(method, "method", tuple(_WORDS))
     roles = {
-        "slate": slate,
-        "position": position,
-        "reward": reward,
-        "propensity": propensity,
-        "target": target,
+        "slate": [slate],
+        "position": [position],
+        "reward": [reward],
+        "propensity": [propensity],
+        "target": [target],
     }
     check_columns(column_names(log), roles)
     found = read_columns(log, numeric=[reward, propensity, target, position])
