@@ -60,8 +60,8 @@ def check_columns(
     TypeError
         If a name is not text.
     ValueError
-        If a name is empty or holds a NUL, or a column is absent (the nearest names are shown), doubled, or in two
-        roles.
+        If a name is empty or holds a NUL, or a column is absent (the nearest names are shown),
+        doubled, or in two roles.
     """
     role_of: dict[str, str] = {}
     for role, value in roles.items():

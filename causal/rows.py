@@ -12,7 +12,9 @@ from __future__ import annotations
 
 import math
 import uuid
+import weakref
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Protocol, TypeAlias
 
@@ -317,14 +319,11 @@ class EngineRows:
 
     def attach(self, groups: Groups, values: Mapping[str, NDArray[np.float64]]) -> EngineRows:
         """Give every row its group's values as columns."""
-        import ibis  # noqa: PLC0415 — loaded only when used
-
         if not groups.keys:
-            constants = {k: ibis.literal(float(v[0])) for k, v in values.items()}
+            constants = {k: _as_column(float(v[0])) for k, v in values.items()}
             return self._with(self.table.mutate(**constants))
-        aliases = {f"key_of_{k}": v for k, v in groups.keys.items()}
-        arrow = pa.table({**{k: _key_values(v) for k, v in aliases.items()}, **values})
-        small = _registered(_backend(self.table), arrow) if self.owned else ibis.memtable(arrow)
+        keys = {f"key_of_{k}": _key_values(v) for k, v in groups.keys.items()}
+        small = _beside(self.table, pa.table({**keys, **values}))
         same = [self.table[k] == small[f"key_of_{k}"] for k in groups.keys]
         joined = self.table.inner_join(small, same)
         return self._with(joined.select(*self.table.columns, *values))
@@ -517,11 +516,24 @@ def _backend(table: ir.Table) -> Any:  # noqa: ANN401 — ibis has no type for a
     return table.get_backend()
 
 
-def _registered(backend: Any, arrow: pa.Table) -> ir.Table:  # noqa: ANN401 — an ibis backend
-    """A small table put into the private engine, where raw SQL finds it too."""
-    name = f"livelift_{uuid.uuid4().hex}"
-    backend.con.register(name, arrow)
-    return backend.table(name)
+def _beside(table: ir.Table, values: pa.Table) -> ir.Table:
+    """A small table in the engine of another one; a user's engine forgets it when we do."""
+    import ibis  # noqa: PLC0415 — loaded only when used
+
+    backend = _backend(table)
+    if _is_private(table):  # by name, so that raw SQL finds it too
+        name = f"livelift_{uuid.uuid4().hex}"
+        backend.con.register(name, values)
+        return backend.table(name)
+    small = ibis.memtable(values)
+    weakref.finalize(small.op(), _forget, backend, small.get_name()).atexit = False
+    return small
+
+
+def _forget(backend: Any, name: str) -> None:  # noqa: ANN401 — ibis has no type for a connection
+    """Drop a table in memory from a user's engine: Ibis does so only when Python ends."""
+    with suppress(Exception):  # the user may have closed it
+        backend.drop_view(name, force=True)
 
 
 def _is_private(table: ir.Table) -> bool:

@@ -6,8 +6,8 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pandas as pd
-from causal.decisions.off_policy import logged_policy_value, off_policy_value
 
+from causal.decisions.off_policy import logged_policy_value, off_policy_value
 from causal.effect import Effect
 from causal.frame import read_columns
 from causal.linear import covariance, least_squares
@@ -19,9 +19,9 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     import pyarrow as pa
-    from causal.decisions.off_policy import PolicyValue
     from numpy.typing import NDArray
 
+    from causal.decisions.off_policy import PolicyValue
     from experiments.study_data import Source
     from experiments.study_schema import Method, OffPolicy, Study
 

@@ -136,7 +136,7 @@ def _relative_forest(section: Section, level: float, *, several: bool) -> svg.Fo
             f"{i.label}: {i.text}, {level_in_percent(level)} CI {_percent_interval(i.low, i.high)}"
             for i in intervals[:12]
         ),
-        axis_label=f"relative effect against {section.control} in %, with {level_in_percent(level)} CI",
+        axis_label=f"effect relative to {section.control} in %, with {level_in_percent(level)} CI",
         scale=100.0,
     )
 
@@ -449,7 +449,7 @@ def _assumed_by_policies(result: StudyResult) -> list[str]:
     ]
     if any(policy.average_policy for section in result.sections for policy in section.policies):
         texts.append(
-            "A target policy that is known only through its own log is taken as the average of what "
-            "it chose in each cell; the uncertainty of these shares is part of the interval."
+            "A target policy that is known only through its own log is taken as the average of "
+            "what it chose in each cell; the uncertainty of these shares is part of the interval."
         )
     return texts

@@ -130,7 +130,9 @@ def decision(rows: Sequence[ScorecardRow], srm: SrmCheck | None) -> tuple[str, s
             f"better on {_listed(better)}, but {_listed(open_guards)} is not proven to stay within "
             "its margin."
         )
-    return "ship", f"better on {_listed(better)}, and every guardrail is within its margin."
+    guarded = any(r.role == "guardrail" for r in rows)
+    tail = ", and every guardrail is within its margin." if guarded else "."
+    return "ship", f"better on {_listed(better)}{tail}"
 
 
 def _listed(names: Sequence[str]) -> str:

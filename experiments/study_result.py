@@ -22,7 +22,6 @@ if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
 
     from causal.decisions.weights import WeightDiagnostics
-
     from causal.effect import Effect, EffectCurve
     from experiments.scorecard import Scorecard
 
@@ -94,10 +93,10 @@ class WeightHistogram:
 class PolicyReadout:
     """One policy valued from the log of another by several methods.
 
-    `estimates` holds an effect by method, whose `estimate` is the value; `logging` is the mean reward
-    of the log itself, `on_policy` that of the rows which the target policy earned. `n_rewards`
-    counts the rows with a reward other than 0. `average_policy` marks a target that is known only
-    through the log of its own choices.
+    `estimates` holds an effect by method, whose `estimate` is the value; `logging` is the mean
+    reward of the log itself, `on_policy` that of the rows which the target policy earned.
+    `n_rewards` counts the rows with a reward other than 0. `average_policy` marks a target that is
+    known only through the log of its own choices.
     """
 
     name: str
