@@ -91,7 +91,11 @@ def centred_moments(
     scale = np.array([pilot.scale[c] for c in columns])
     mean = np.array([pilot.centre[c] for c in columns]) + scale * found.mean
     several = found.groups.n[:, None] > 1
-    cancelled = several & (found.rounding > _LOST * found.spread)
+    cancelled = np.where(
+        several,
+        found.rounding > _LOST * found.spread,
+        np.abs(scale * found.mean) > _LOST * np.abs(mean),
+    )
     still = Pilot(dict.fromkeys(columns, 0.0), pilot.scale)
     for _ in range(_MOST_CENTRINGS - 1):
         if not cancelled.any():

@@ -43,6 +43,7 @@ Expression: TypeAlias = Callable[[Mapping[str, Any]], Any]
 
 _IN_ENGINE_FROM = 200_000
 _PILOT_ROWS = 4_096
+_COUNT = "rows in group"  # no alias of an analysis
 
 
 @dataclass(frozen=True)
@@ -297,7 +298,7 @@ class EngineRows:
     def grouped(self, by: Sequence[str], sums: Mapping[str, Expression]) -> EngineRows:
         """One row a group; kept as a table in the private engine, because it is read again."""
         total = self._aggregated(by, sums)
-        total = total.mutate(n=total["n"].cast("float64"))
+        total = total.mutate(n=total[_COUNT].cast("float64")).drop(_COUNT)
         if not self.owned:
             return EngineRows(total, {}, owned=False)
         import ibis  # noqa: PLC0415 — loaded only when used
@@ -314,7 +315,7 @@ class EngineRows:
         keys = {name: _key_array(found.column(name)) for name in by}
         order = np.lexsort([codes(keys[name])[0] for name in reversed(by)]) if by else slice(None)
         values = {k: _float_array(found.column(k))[order] for k in sums}
-        n = found.column("n").to_numpy().astype(np.int64)[order]
+        n = found.column(_COUNT).to_numpy().astype(np.int64)[order]
         return Groups({k: v[order] for k, v in keys.items()}, n, values)
 
     def attach(self, groups: Groups, values: Mapping[str, NDArray[np.float64]]) -> EngineRows:
@@ -384,7 +385,7 @@ class EngineRows:
         """Sums and counts by group as an expression."""
         t = self.table
         totals = {k: _total(t, f(t)) for k, f in sums.items()}
-        totals["n"] = t.count()
+        totals[_COUNT] = t.count()
         return t.group_by(list(by)).agg(**totals) if by else t.agg(**totals)
 
 
@@ -533,7 +534,10 @@ def _beside(table: ir.Table, values: pa.Table) -> ir.Table:
 def _forget(backend: Any, name: str) -> None:  # noqa: ANN401 — ibis has no type for a connection
     """Drop a table in memory from a user's engine: Ibis does so only when Python ends."""
     with suppress(Exception):  # the user may have closed it
-        backend.drop_view(name, force=True)
+        if backend.name == "duckdb":  # its drop_view of ibis 12 writes SQL that does not parse
+            backend.con.unregister(name)
+        else:
+            backend.drop_view(name, force=True)
 
 
 def _is_private(table: ir.Table) -> bool:

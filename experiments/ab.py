@@ -5,7 +5,6 @@ from __future__ import annotations
 import math
 import warnings
 from collections.abc import Mapping, Sequence
-from functools import partial
 from typing import TYPE_CHECKING, Any, Literal
 
 from causal.distributions import critical_value
@@ -362,18 +361,23 @@ def _effects(
     records = log.records(metric)
     if isinstance(metric, Quantile):
         return [_quantile_effect(log, records, metric, control, treatment)] * len(adjustments)
-    if log.trigger is not None:
+    table = None if log.trigger is not None else tabulate(records, control, treatment)
 
-        def estimate(part: Records, adjustment: Adjustment) -> Effect:
-            return _read(log, tabulate(part, control, treatment), adjustment, kind)
+    def effect(adjustment: Adjustment) -> Effect:
+        if table is not None:
+            return _read(log, table, adjustment, kind)
+        return diluted(
+            records,
+            control,
+            treatment,
+            lambda part: _read(log, tabulate(part, control, treatment), adjustment, kind),
+        )
 
-        return [
-            diluted(records, control, treatment, partial(estimate, adjustment=a))
-            for a in adjustments
-        ]
-    table = tabulate(records, control, treatment)
-    effects = [_read(log, table, a, kind) for a in adjustments]
+    effects = [effect(adjustments[0])]
     _warn_near_zero(effects[0])
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", EstimationWarning)  # the first one said it
+        effects += [effect(a) for a in adjustments[1:]]
     return effects
 
 
@@ -507,7 +511,7 @@ def _warn_near_zero(effect: Effect) -> None:
 
 
 def _warn(message: str) -> None:
-    warnings.warn(message, EstimationWarning, stacklevel=6)
+    warnings.warn(message, EstimationWarning, stacklevel=7)
 
 
 def _emitted(caught: Sequence[warnings.WarningMessage], srm: SrmCheck) -> tuple[str, ...]:

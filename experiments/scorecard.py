@@ -105,7 +105,8 @@ def metric_verdict(metric: Metric, effect: Effect, p_adjusted: float, level: flo
         low, high = effect.relative_conf_int(2 * level - 1)
     except ValueError:  # the control level is too near 0 for a relative bound
         return "inconclusive"
-    worst, best = (low, high) if sign > 0 else (-high, -low)
+    upwards = sign * float(effect.baseline or 0) > 0  # a loss of a negative level is relative too
+    worst, best = (low, high) if upwards else (-high, -low)
     if worst > -margin:
         return "non-inferior"
     return "inferior" if best < -margin else "inconclusive"

@@ -7,7 +7,7 @@ import warnings
 from typing import TYPE_CHECKING, Any, TypeAlias
 
 from causal.effect import Effect, EstimationWarning
-from causal.rows import Rows, select
+from causal.rows import Expression, Rows, select
 from experiments.srm import checked_counts
 
 if TYPE_CHECKING:
@@ -44,7 +44,7 @@ def diluted(records: Records, control: object, treatment: object, estimate: Esti
     srm = checked_counts(chosen, {a: float(n) for a, n in counts.items()}).p_value
     _warn_about(untouched, srm, chosen)
     level, level_variance = _control_level(records, rows, control)
-    share = chosen[control] / counts[control]
+    share, _ = _rate(records, rows.where(lambda c: c["arm"] == control))
     return Effect(
         estimate=rate * tau.estimate,
         std_error=math.sqrt(rate**2 * tau.std_error**2 + tau.estimate**2 * rate_variance),
@@ -86,12 +86,20 @@ def _complement(outside: Records, estimate: Estimate) -> Effect:
         return estimate(outside)
 
 
-def _rate(records: Records, rows: Rows) -> tuple[float, float]:
-    """Share of triggered units (of their denominator, for ratios) and its variance."""
+def _size(records: Records) -> Expression:
+    """Formula of how much a record counts: its denominator, its weight, or 1."""
 
     def size(c: Mapping[str, Any]) -> Any:  # noqa: ANN401 — an array or an Ibis expression
-        return c["d"] if records.is_ratio else c["y"] * 0.0 + 1.0
+        if records.is_ratio:
+            return c["d"]
+        return c["w"] if records.weighted else c["y"] * 0.0 + 1.0
 
+    return size
+
+
+def _rate(records: Records, rows: Rows) -> tuple[float, float]:
+    """Share of triggered units (of their denominator or weight) and its variance."""
+    size = _size(records)
     total = rows.sums([], {"all": size, "in": lambda c: select(c["trigger"] > 0, size(c))})
     n, everything = int(total.n[0]), float(total.values["all"][0])
     rate = float(total.values["in"][0]) / everything
@@ -111,17 +119,17 @@ def _rate(records: Records, rows: Rows) -> tuple[float, float]:
 def _control_level(records: Records, rows: Rows, control: object) -> tuple[float, float]:
     """Control level over all units, and its variance."""
     mine = rows.where(lambda c: c["arm"] == control)
-    size = "d" if records.is_ratio else None
+    size = _size(records)
 
-    def weight(c: Mapping[str, Any]) -> Any:  # noqa: ANN401 — an array or an Ibis expression
-        return c[size] if size else c["y"] * 0.0 + 1.0
+    def value(c: Mapping[str, Any]) -> Any:  # noqa: ANN401 — an array or an Ibis expression
+        return c["y"] * c["w"] if records.weighted else c["y"]
 
-    total = mine.sums([], {"y": lambda c: c["y"], "d": weight})
+    total = mine.sums([], {"y": value, "d": size})
     n, d = int(total.n[0]), float(total.values["d"][0])
     level = float(total.values["y"][0]) / d
 
     def residual(c: Mapping[str, Any]) -> Any:  # noqa: ANN401 — an array or an Ibis expression
-        return (c["y"] - level * weight(c)) * (1.0 / d)
+        return (value(c) - level * size(c)) * (1.0 / d)
 
     if records.clusters == "coarser":
         mine = mine.grouped(["cluster"], {"u": residual})

@@ -45,6 +45,7 @@ def modelled_value(
     n_folds: int,
     clip: float | None,
     tuning: float | None,
+    reward_range: tuple[float, float],
     seed: int,
     lift: bool,
 ) -> tuple[Estimate, str, dict[str, Any]]:
@@ -59,7 +60,7 @@ def modelled_value(
     method : {"dm", "dr", "sndr", "switch", "shrinkage"}
     tuning : float or None
         The switching point or the shrinkage; None to choose it.
-    model, n_folds, clip, seed, lift
+    model, n_folds, clip, reward_range, seed, lift
         As in `off_policy_value`.
     """
     # rows in an order of their own: folds and trees then do not depend on the table's
@@ -89,7 +90,7 @@ def modelled_value(
         words = f"direct method, {n_folds} folds, jackknife over {n_groups} groups with refits"
         return estimate, words, details
     q, q_pi = predict()
-    influence = _influence(method, Ingredients(w, r, q, q_pi), tuning)
+    influence = _influence(method, Ingredients(w, r, q, q_pi), tuning, reward_range)
     words = _in_words(method, influence, n_folds)
     if influence.chosen is not None:
         details["switch_at" if method == "switch" else "shrinkage"] = influence.chosen
@@ -108,14 +109,16 @@ def _units(
     return code, len(levels)
 
 
-def _influence(method: str, parts: Ingredients, tuning: float | None) -> Influence:
+def _influence(
+    method: str, parts: Ingredients, tuning: float | None, reward_range: tuple[float, float]
+) -> Influence:
     """The method's formula."""
     if method == "dr":
         return doubly_robust(parts)
     if method == "sndr":
         return self_normalised(parts)
     rule = switched if method == "switch" else shrunk
-    return rule(parts, tuning)
+    return rule(parts, tuning, reward_range)
 
 
 def _in_words(method: str, influence: Influence, n_folds: int) -> str:

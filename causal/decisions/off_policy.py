@@ -110,7 +110,7 @@ def off_policy_value(  # noqa: PLR0913 — columns, and what the seven methods o
     switch_at, shrinkage : float, optional
         Of the methods of these names; chosen from the log if absent.
     reward_range : (float, float), optional
-        Least and largest possible reward, for `clipping_bias_bound`; the observed ones by default.
+        Least and largest possible reward, for the bounds on bias; the observed ones by default.
     cluster : str, optional
         Column: rows that share a cluster are dependent (CR1, t with G - 1 degrees of freedom).
     seed : int
@@ -142,10 +142,9 @@ def off_policy_value(  # noqa: PLR0913 — columns, and what the seven methods o
     w (r - V) / mean(w); dr mean(q_pi + w (r - q)), q fitted out of fold, q_pi = sum_a pi(a|x) q(x,
     a). Standard errors are those of the influence values; dm has none and uses a jackknife over 20
     groups with refits. switch and shrinkage minimise, over 20 candidates, the estimated variance
-    plus mean((w - w') (r - q))^2, what the weight that is left out moves: on average the squared
-    bias plus the variance of that part. (A bound by the range of rewards instead, as in Wang et
-    al., never drops anything where the propensities of actions not taken are unknown: mean((w - w')
-    max |r - q|) is at least the standard error that dropping saves.)
+    plus the squared bound mean((w - w') max |reward - q|) on the bias. The propensities of actions
+    that were not taken are unknown, so the bound rests on logged weights and is cautious: the
+    choice seldom departs from dr. To trade bias for variance, pass `switch_at` or `shrinkage`.
 
     snips is equivariant to r + c, ips is not: its value moves by c times the mean weight. Not
     corrected for: the bias of clipping (bounded in the diagnostics, for ips), of switching and
@@ -447,6 +446,7 @@ def _by_model(
         n_folds=int(question.n_folds),
         clip=question.clip,
         tuning=question.switch_at if question.method == "switch" else question.shrinkage,
+        reward_range=reward_range,
         seed=question.seed,
         lift=question.lift,
     )
@@ -468,9 +468,11 @@ def _result(
     """Diagnostics, the warning, and the effect."""
     diagnostics = weight_diagnostics(sums, unsupported)
     details: dict[str, Any] = {"target": question.target or "target_policy"}
+    bounded = question.clip is not None or question.method in ("switch", "shrinkage")
     if question.clip is not None:
         details["clip"] = float(question.clip)
         method = f"{method}, weights clipped at {question.clip:.4g}"
+    if bounded:
         details["reward_range"] = list(range_used)
         details["reward_range_source"] = "observed" if question.reward_range is None else "given"
     effect = policy_effect(estimate, method=method, details=details)

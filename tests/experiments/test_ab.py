@@ -548,6 +548,18 @@ def test_ab_test_refuses_a_covariate_that_is_the_arm_and_too_many():
         ab_test(wide, metric=Mean("y", covariates=[f"c{j}" for j in range(6)]), arm="arm")
 
 
+def test_ab_test_warnings_point_at_the_callers_line():
+    frame = users(50).assign(y=7.0, touched=1)
+    for call in (
+        lambda: ab_test(frame, metric="y", arm="arm"),
+        lambda: ab_test(with_gaps(users(100), ["y"]), metric="y", arm="arm"),
+        lambda: ab_test(log(), metric="watch_s", arm="arm", cluster="village"),
+    ):
+        with pytest.warns(EstimationWarning) as caught:
+            call()
+        assert {w.filename for w in caught} == {__file__}
+
+
 def test_ab_test_warns_of_few_clusters():
     said = warned(lambda: ab_test(log(), metric="watch_s", arm="arm", cluster="village"))
     assert any("few clusters of 'village': 12 in control, 12 in treatment" in s for s in said)

@@ -102,7 +102,7 @@ def test_srm_test_tests_each_cell_with_holm_within_its_column():
         worst = part["p_value"].min()
         assert part["p_adjusted"].min() == pytest.approx(min(1, worst * len(part)), rel=1e-12)
     failing = check.by[check.by["p_adjusted"] < 0.0005]
-    assert failing[["key", "cell"]].to_numpy().tolist() == [["day", 2]]
+    assert failing.loc[failing["key"] == "day", "cell"].tolist() == [2]
     assert not check.ok
     assert [s for s in check.findings() if "day = 2" in s]
     assert json.loads(json.dumps(check.to_dict()))["ok"] is False

@@ -63,8 +63,7 @@ def men():
     return {
         "ips": value_of(InverseProbabilityWeighting(), given),
         "snips": value_of(SelfNormalizedInverseProbabilityWeighting(), given),
-        "ips, clip 5": value_of(InverseProbabilityWeighting(lambda_=5.0), given),
-        "snips, clip 5": value_of(SelfNormalizedInverseProbabilityWeighting(lambda_=5.0), given),
+        "ips, clip 0.5": value_of(InverseProbabilityWeighting(lambda_=0.5), given),
         "dm": value_of(DirectMethod(), modelled),
         "dr": value_of(DoublyRobust(), modelled),
         "sndr": value_of(SelfNormalizedDoublyRobust(), modelled),
