@@ -19,13 +19,15 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
 
 
 def make_log(path: Path, rows: int, viewers: int, *, seed: int = 0) -> None:
@@ -43,7 +45,9 @@ def make_log(path: Path, rows: int, viewers: int, *, seed: int = 0) -> None:
             {
                 "viewer_id": viewer,
                 "arm": arm_of[viewer],
-                "watch_s": 0.4 * before[viewer] + 5 * taste[viewer] + rng.exponential(20, m)
+                "watch_s": 0.4 * before[viewer]
+                + 5 * taste[viewer]
+                + rng.exponential(20, m)
                 + 0.6 * arm_of[viewer],
                 "watch_s_before": before[viewer],
                 "click": (rng.random(m) < 0.05 + 0.002 * arm_of[viewer]).astype(np.int32),
@@ -115,8 +119,8 @@ def duckdb_readout(path: str) -> dict[str, float]:
                    sum(impression) i, count(*) n
             from read_parquet($path) group by arm, viewer_id
         )
-        select arm, count(*) n, sum(y) sy, sum(y * y) syy, sum(x) sx, sum(x * x) sxx, sum(x * y) sxy,
-               sum(c) sc, sum(i) si, sum(c * c) scc, sum(c * i) sci, sum(i * i) sii
+        select arm, count(*) n, sum(y) sy, sum(y * y) syy, sum(x) sx, sum(x * x) sxx,
+               sum(x * y) sxy, sum(c) sc, sum(i) si, sum(c * c) scc, sum(c * i) sci, sum(i * i) sii
         from unit group by arm order by arm
         """,
         params={"path": path},
@@ -150,7 +154,10 @@ def pandas_readout(path: str) -> dict[str, float]:
 
     log = pd.read_parquet(path)
     unit = log.groupby(["arm", "viewer_id"], as_index=False).agg(
-        y=("watch_s", "sum"), x=("watch_s_before", "mean"), c=("click", "sum"), i=("impression", "sum")
+        y=("watch_s", "sum"),
+        x=("watch_s_before", "mean"),
+        c=("click", "sum"),
+        i=("impression", "sum"),
     )
     x = unit["x"] - unit["x"].mean()
     design = np.column_stack([np.ones(len(unit)), unit["arm"], x, x * unit["arm"]])
@@ -228,7 +235,16 @@ READERS: dict[str, Callable[[str], dict[str, float]]] = {
 
 def measured(reader: str, path: str, repeat: int) -> dict[str, Any]:
     """Seconds of each repeat after one warm-up, answer and peak memory, in a process of its own."""
-    command = [sys.executable, __file__, "--worker", reader, "--path", path, "--repeat", str(repeat)]
+    command = [
+        sys.executable,
+        __file__,
+        "--worker",
+        reader,
+        "--path",
+        path,
+        "--repeat",
+        str(repeat),
+    ]
     done = subprocess.run(command, capture_output=True, text=True, check=True)
     return dict(json.loads(done.stdout.splitlines()[-1]))
 
@@ -263,7 +279,10 @@ def beside(ours: str, peers: list[str], path: str, repeat: int) -> None:
         estimate = max(v for k, v in gaps.items() if not k.endswith("_se"))
         error = max(v for k, v in gaps.items() if k.endswith("_se"))
         peak = max(r["peak_mb"] for r in runs)
-        print(f"| {name} | {median:.3f} | {base / median:.2f} | {peak:.0f} | {estimate:.1e}, {error:.1e} |")
+        print(
+            f"| {name} | {median:.3f} | {base / median:.2f} | {peak:.0f} "
+            f"| {estimate:.1e}, {error:.1e} |"
+        )
     print("\nanswer of livelift:", {k: round(v, 6) for k, v in mine.items()})
 
 

@@ -65,7 +65,7 @@ def check_columns(
     """
     role_of: dict[str, str] = {}
     for role, value in roles.items():
-        for name in [value] if isinstance(value, str) else list(value or ()):
+        for name in _names(value):
             if not isinstance(name, str):
                 raise TypeError(
                     f"{role} must name a column as text; got {name!r}; rename the column first"
@@ -92,6 +92,13 @@ def check_columns(
         if count == 0:
             raise ValueError(_absent(name, role, available))
     return list(role_of)
+
+
+def _names(value: object) -> list[Any]:
+    """The names in a role: one, several or none."""
+    if value is None:
+        return []
+    return list(value) if isinstance(value, Iterable) and not isinstance(value, str) else [value]
 
 
 def check_level(level: float, name: str = "level") -> float:

@@ -286,7 +286,7 @@ def _rows(fit: LinearFit, X: NDArray[np.float64]) -> Rows:
         )
     used = np.ones(len(X), dtype=bool) if fit.weights is None else fit.weights > 0
     e = _selected(fit.resid, used)
-    exponent = max(int(np.frexp(np.abs(e).max())[1]), -1000)
+    exponent = max(int(np.frexp(max(e.max(), -e.min()))[1]), -1000)
     return Rows(
         X=_selected(_kept_columns(X, fit.kept), used),
         e=e * np.ldexp(1.0, -exponent),

@@ -312,6 +312,7 @@ def ab_curve(
     records = log.records(chosen, cell=by, cumulative=cumulative)
     table = tabulate(records, control, treatments[0], by_cell=True)
     found = differences(table, adjustment=adjustment, covariance=covariance)
+    _warn_about(log, records, found)
     details = _details(table, found, adjustment)
     details |= {"baseline": found.baseline.tolist(), "n_by_cell": found.n.sum(axis=0).tolist()}
     return EffectCurve(
@@ -506,12 +507,13 @@ def _warn_near_zero(effect: Effect) -> None:
     if effect.baseline is not None and abs(effect.baseline) <= reach:
         _warn(
             f"{effect.details['metric']!r}: the control level {effect.baseline:.4g} is not "
-            f"distinguishable from 0 (95 % half-width {reach:.2g}); there is no relative effect"
+            f"distinguishable from 0 (95 % half-width {reach:.2g}); there is no relative effect",
+            stacklevel=5,
         )
 
 
-def _warn(message: str) -> None:
-    warnings.warn(message, EstimationWarning, stacklevel=7)
+def _warn(message: str, stacklevel: int = 7) -> None:
+    warnings.warn(message, EstimationWarning, stacklevel=stacklevel)
 
 
 def _emitted(caught: Sequence[warnings.WarningMessage], srm: SrmCheck) -> tuple[str, ...]:

@@ -26,6 +26,7 @@ if TYPE_CHECKING:
     from experiments.study_result import PolicyReadout, Section, StudyResult
 
 _MOST_GOALS = 3
+_FEW_REWARDS = 100
 
 
 def three_sentences(result: StudyResult) -> tuple[str, str, str]:
@@ -200,7 +201,9 @@ def _logs_in_words(result: StudyResult) -> list[str]:
             else f"{len(compared) - len(agree)} of {counted(len(compared), 'policy value')} "
             "disagree with the on-policy mean"
         )
-    if not any(ranked(policy, result.level) for policy in policies if len(policy.estimates) > 1):
+    several = [policy for policy in policies if len(policy.estimates) > 1]
+    few = any(policy.n_rewards < _FEW_REWARDS for policy in several)
+    if few and not any(ranked(policy, result.level) for policy in several):
         parts.append("these logs cannot rank estimators")
     return parts
 
@@ -288,6 +291,8 @@ def ranking(policies: Sequence[PolicyReadout], level: float) -> str:
         return _sentence(f"methods differ beyond their intervals for {listed(apart)}")
     counts = sorted(policy.n_rewards for policy in compared)
     span = f"{counts[0]:,}" if counts[0] == counts[-1] else f"{counts[0]:,} to {counts[-1]:,}"
+    if counts[0] >= _FEW_REWARDS:
+        return "The intervals of the methods overlap: the logs do not tell the methods apart."
     return _sentence(
         f"only {span} rows hold a reward behind each value, so the intervals are wide and overlap: "
         "these logs cannot rank estimators"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -87,13 +88,13 @@ def read_policy(
         )
 
 
+@dataclass(frozen=True, slots=True)
 class _Target:
     """A target policy: how to value it, its weights, and what it is in words."""
 
-    def __init__(
-        self, value: Callable[[Method], PolicyValue], weights: NDArray[np.float64], words: str
-    ) -> None:
-        self.value, self.weights, self.words = value, weights, words
+    value: Callable[[Method], PolicyValue]
+    weights: NDArray[np.float64]
+    words: str
 
 
 def _target(study: Study, source: Source, entry: OffPolicy, place: str, log: pa.Table) -> _Target:

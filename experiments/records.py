@@ -258,7 +258,8 @@ def open_log(
     names = column_names(frame)
     for metric in metrics:
         _check_roles(names, metric, arm, unit, cluster, weight, trigger)
-    check_columns(names, {"arm": arm, "by": list(cells)})
+    for metric in metrics:
+        check_columns(names, {"arm": arm, "outcome": metric.outcomes, "by": list(cells)})
     wanted = [c for m in metrics for c in metric_columns(m)]
     numeric = {
         n: f"c{j}" for j, n in enumerate(dict.fromkeys([*wanted, *([weight] if weight else [])]))
@@ -383,7 +384,8 @@ def _check_complete(
         if name in (weight, trigger) and gaps[alias]:
             role = "weight" if name == weight else "trigger"
             raise ValueError(
-                f"column {name!r} ({role}) must not be missing; {gaps[alias]} rows are"
+                f"column {name!r} ({role}) must not be missing; {gaps[alias]} rows are; "
+                "drop or fill them"
             )
 
 
@@ -397,13 +399,14 @@ def _check_weights(log: Log) -> None:
         if found["bad"][0] or found["sum"][0] <= 0:
             raise ValueError(
                 f"column {log.weight!r} (weight) must be >= 0 and not all 0; "
-                f"{int(found['bad'][0])} rows are negative"
+                f"{int(found['bad'][0])} rows are negative; drop or correct them"
             )
     if log.trigger is not None:
         odd = {"odd": lambda c: select(c["trigger"] * (c["trigger"] - 1.0) != 0, 1.0)}
         if count := log.rows.sums([], odd).values["odd"][0]:
             raise ValueError(
-                f"column {log.trigger!r} (trigger) must be 0 or 1; {int(count)} rows are not"
+                f"column {log.trigger!r} (trigger) must be 0 or 1; {int(count)} rows are not; "
+                "correct them"
             )
 
 

@@ -273,6 +273,7 @@ def _policy_view(policy: PolicyReadout, level: float, *, draw: bool) -> dict[str
         "average": policy.average_policy,
         "agreement": agreement(policy, level),
         "rows": rows,
+        "compared": policy.on_policy is not None,
         "overlap": {name: getattr(policy.diagnostics, name) for name in OVERLAP},
         "n_rewards": policy.n_rewards,
         "drawings": [_value_forest(policy, level), _weights(policy)] if draw else [],
@@ -379,12 +380,15 @@ def methods_view(result: StudyResult) -> dict[str, list[Any]]:
 def _estimators(result: StudyResult) -> Iterator[tuple[str, str]]:
     """Name and method of every kind of number."""
     for section in result.sections:
-        for row in section.scorecard.rows if section.scorecard is not None else ():
-            yield row.metric, row.effect.method
+        rows = section.scorecard.rows if section.scorecard is not None else ()
+        named = [(row.metric, row.effect.method) for row in rows]
+        yield from named
         for (metric, _), effect in section.second_look.items():
             yield f"{metric}, second look", effect.method
+        known = [method for _, method in named]
         for readout in section.curves:
-            yield f"{readout.metric} by {readout.curve.index_name}", readout.curve.method
+            if not any(readout.curve.method.startswith(method) for method in known):
+                yield f"{readout.metric} by {readout.curve.index_name}", readout.curve.method
         for policy in section.policies:
             for method, value in policy.estimates.items():
                 yield f"value by {method}", value.method

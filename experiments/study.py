@@ -187,7 +187,6 @@ def _read_experiment(study: Study, source: Source, step: Callable[[str], None]) 
     arms = _arms(source, e, split)
     return {
         "scorecard": card,
-        "arm": e.arm,
         "control": _control(e, arms, card),
         "checks": tuple(_split_checks(split, e.skip_srm)),
         "second_look": _second_look(study, source, card, metrics),

@@ -127,7 +127,6 @@ class Section:
     log: LogSummary
     checks: tuple[Check, ...] = ()
     scorecard: Scorecard | None = None
-    arm: str = ""
     control: str = ""
     second_look: Mapping[tuple[str, str], Effect] = field(default_factory=dict)
     second_cluster: str = ""

@@ -262,12 +262,17 @@ def weights(histogram: WeightHistogram, *, title: str, description: str) -> Weig
         )
         for j, (rows, weight) in enumerate(zip(histogram.rows, histogram.weight, strict=True))
     )
-    decades = range(math.ceil(low - 1e-9), math.floor(high + 1e-9) + 1)
+    steps = (0.0,) if high - low > 1.5 else (0.0, math.log10(2), math.log10(5))
+    marks = [k + step for k in range(math.floor(low), math.ceil(high) + 1) for step in steps]
     return Weights(
         title=title,
         description=description,
         bars=bars,
-        x_ticks=tuple(Tick(across(k), f"{10.0**k:,.10g}") for k in decades),
+        x_ticks=tuple(
+            Tick(across(mark), f"{10.0**mark:,.6g}")
+            for mark in marks
+            if low - 1e-9 <= mark <= high + 1e-9
+        ),
         y_ticks=tuple(Tick(up(v / 100), text) for v, text in _round_values(0.0, 100 * tallest)),
         one=across(0.0) if low <= 0 <= high else None,
         base=base,

@@ -334,7 +334,6 @@ INTAKES: dict[str, Callable[..., Any]] = {
     "duckdb relation": lambda frame, _: _relation(frame),
     "ibis table": _ibis,
     "parquet file": lambda frame, folder: str(_parquet(frame, folder, 1)[0]),
-    "parquet path": lambda frame, folder: _parquet(frame, folder, 1)[0],
     "folder": lambda frame, folder: _parquet(frame, folder, 3)[0].parent,
     "glob": lambda frame, folder: str(_parquet(frame, folder, 3)[0].parent / "*.parquet"),
     "list of paths": lambda frame, folder: _parquet(frame, folder, 3),

@@ -277,7 +277,7 @@ SHIFTED = [a for a in ANALYSES if a.shifts is not None]
 
 
 @pytest.mark.parametrize("analysis", SHIFTED, ids=str)
-@settings(deadline=None, max_examples=5)
+@settings(deadline=None, max_examples=3)
 @given(shift=st.floats(-1e4, 1e4))
 def test_outcome_with_a_constant_added_shifts_the_result(analysis, shift):
     table = analysis.table()
@@ -289,7 +289,7 @@ def test_outcome_with_a_constant_added_shifts_the_result(analysis, shift):
 
 
 @EACH
-@pytest.mark.parametrize("kind", ["pandas", "duckdb relation", "folder"])
+@pytest.mark.parametrize("kind", ["pandas", "glob"])
 def test_hostile_column_names_are_only_names(analysis, kind, tmp_path):
     columns = dict(zip(analysis.roles, HOSTILE_NAMES, strict=False))
     table = INTAKES[kind](analysis.table().rename(columns=columns), tmp_path)

@@ -319,6 +319,7 @@ def _sums(weighted: _Weighted, n_slates: int) -> WeightSums:
     return WeightSums(
         n=len(w),
         total=float(w.sum()),
+        absolute=float(np.abs(w).sum()),
         squares=float(w @ w),
         top=w,
         mean=mean,

@@ -328,8 +328,10 @@ def _weight_sums(
     n = int(bins.n.sum())
     from_the_top = np.cumsum(bins.n[::-1])[::-1]
     enough = np.flatnonzero(from_the_top >= top_count(n))[-1]
-    lowest = float(bins.keys["bin"][enough])
-    top = weighted.where(lambda c: c["bin"] >= lowest).fetch(["v"])["v"]
+    # a hair below the bin's edge: the logarithm is rounded
+    edge = 2.0 ** (float(bins.keys["bin"][enough]) / _BINS_AN_OCTAVE) * (1 - 1e-9)
+    edge = edge if edge > 2 * _LEAST else 0.0
+    top = weighted.where(lambda c: c["v"] >= edge).fetch(["v"])["v"]
     total = {name: float(values.sum()) for name, values in bins.values.items()}
     return WeightSums(
         n=n,

@@ -132,7 +132,8 @@ class WeightDiagnostics:
 class WeightSums:
     """Sums over all weights, and the largest of them: what the diagnostics are made of.
 
-    `top` holds at least the `top_count(n)` largest weights as used, in any order.
+    `top` holds at least the `top_count(n)` largest weights as used, in any order; `absolute` is the
+    sum of absolute weights, where they may be negative.
     """
 
     n: int
@@ -143,6 +144,7 @@ class WeightSums:
     mean_std_error: float
     n_zero: int
     rewarded: int
+    absolute: float | None = None
     n_clipped: int = 0
     clipping_bias_bound: float = 0.0
 
@@ -154,12 +156,13 @@ def top_count(n: int) -> int:
 
 def weight_diagnostics(sums: WeightSums, unsupported_mass: float | None) -> WeightDiagnostics:
     """The figures out of the sums; raises where no row has weight."""
-    if sums.squares <= 0 or sums.total <= 0:
+    if sums.squares <= 0:
         raise ValueError(
             "at least one logged action must be possible under the target policy; "
             f"the {sums.n} rows have a total weight of {sums.total:.3g}: this log says nothing of "
             "that policy"
         )
+    whole = sums.total if sums.absolute is None else sums.absolute
     m = top_count(sums.n)
     largest = np.partition(sums.top, len(sums.top) - m)[-m:]
     ess = min(sums.total**2 / sums.squares, float(sums.n))
@@ -170,8 +173,8 @@ def weight_diagnostics(sums: WeightSums, unsupported_mass: float | None) -> Weig
         max_weight=float(largest.max()),
         mean_weight=sums.mean,
         mean_weight_z=_z(sums.mean - 1.0, sums.mean_std_error),
-        top_share=min(float(largest.sum()) / sums.total, 1.0),
-        max_share=min(float(largest.max()) / sums.total, 1.0),
+        top_share=min(float(largest.sum()) / whole, 1.0),
+        max_share=min(float(largest.max()) / whole, 1.0),
         n_zero_target=sums.n_zero,
         n_clipped=sums.n_clipped,
         clipping_bias_bound=sums.clipping_bias_bound,

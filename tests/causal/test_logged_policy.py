@@ -29,8 +29,9 @@ def logs(seed, n1=600, n2=500):
         a = (rng.random(n)[:, None] > probabilities[c].cumsum(axis=1)).sum(axis=1)
         made.append(pd.DataFrame({"c": c, "a": a.clip(0, 3), "g": rng.integers(0, 30, n)}))
     log, target = made
-    log["p"] = MU[log.c, log.a]
-    log["r"] = rng.binomial(1, MEAN[log.c, log.a])
+    c, a = log.c.to_numpy(), log.a.to_numpy()
+    log["p"] = MU[c, a]
+    log["r"] = rng.binomial(1, MEAN[c, a])
     return log, target
 
 
@@ -150,7 +151,7 @@ def run_study(runs, n=4000, method="snips"):
 @pytest.mark.slow
 @pytest.mark.parametrize("method", ["ips", "snips"])
 def test_two_sample_intervals_of_logged_policy_value_cover(method):
-    runs = 200
+    runs = 100
     error, covered, naive = run_study(runs, method=method)
     least, most = stats.binom.ppf([0.0005, 0.9995], runs, 0.95) / runs
     assert abs(error.mean()) < 3 * error.std(ddof=1) / np.sqrt(runs)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import re
+from dataclasses import replace
 
 import pytest
 from hypothesis import given
@@ -147,4 +148,6 @@ def test_ranking_says_when_intervals_overlap_and_when_not():
     said = ranking([policy(None, 1.0, 1.1)], 0.95)
     assert said.startswith("Only 42 rows hold a reward")
     assert said.endswith("these logs cannot rank estimators.")
+    many = replace(policy(None, 1.0, 1.1), n_rewards=100)
+    assert "do not tell the methods apart" in ranking([many], 0.95)
     assert re.search("differ beyond their intervals for p", ranking([policy(None, 1.0, 2.0)], 0.95))
