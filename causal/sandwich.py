@@ -87,7 +87,7 @@ class Rows:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Clusters:
-    """Dense codes, 0 <= code < n, every one of which occurs."""
+    """Dense codes, 0 <= code < n, every one of which occurs; contiguous, never written to."""
 
     codes: NDArray[np.int64]
     n: int
@@ -184,7 +184,8 @@ def _dense(labels: NDArray[Any]) -> Clusters:
     if labels.dtype.kind not in "iu":
         codes, levels = pd.factorize(labels)
         return Clusters(codes.astype(np.int64, copy=False), len(levels))
-    wide = labels.astype(np.uint64 if labels.dtype.kind == "u" else np.int64, copy=False)
+    whole = np.uint64 if labels.dtype.kind == "u" else np.int64
+    wide = np.require(labels, whole, ["C", "A"])
     low, high = wide.min(), wide.max()
     if int(high) - int(low) >= 4 * len(wide):
         hashed = pa.array(wide).dictionary_encode()
@@ -275,17 +276,22 @@ def cluster_meat(rows: Rows, ways: list[Clusters], *, corrected: bool) -> NDArra
     return _without_negative(meat) if len(ways) == 3 else meat
 
 
+def compiles(values: NDArray[np.float64]) -> bool:
+    """Whether sums over these pay for loading numba and the kernels."""
+    return values.size >= _COMPILED_FROM
+
+
 def _score_sums(rows: Rows, ways: list[Clusters]) -> list[NDArray[np.float64]]:
     """Sums of (x - center) w e by cluster, for each way; the (n, k) scores are never stored."""
     e = rows.e if rows.w is None else rows.e * rows.w
     sums = [np.zeros((way.n, rows.rank)) for way in ways]
-    if rows.X.size >= _COMPILED_FROM:
+    if compiles(rows.X):
         from causal.kernels.clusters import add_scores  # noqa: PLC0415 — loaded only when used
 
         as_is = rows.X.flags.forc and rows.X.flags.aligned
         X = rows.X if as_is else rows.X.copy()
         for way, total in zip(ways, sums, strict=True):
-            add_scores(X, rows.center, e, np.require(way.codes, requirements=["C", "A"]), total)
+            add_scores(X, rows.center, e, way.codes, total)
         return sums
     score = np.empty(rows.n)
     for j in range(rows.rank):

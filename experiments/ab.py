@@ -482,6 +482,7 @@ def _sample_ratio(log: Log, expected_share: Mapping[Any, float] | None) -> SrmCh
 def _warn_about(log: Log, records: Records, found: Differences) -> None:
     """One warning for each weakness, with its figure."""
     label = records.metric.label
+    clusters = log.cluster or log.record_key(records.metric) or "row"
     if found.constant:
         _warn(f"outcome {label!r} is constant within the arms; its standard error is 0")
     if found.left_out:
@@ -490,13 +491,13 @@ def _warn_about(log: Log, records: Records, found: Differences) -> None:
         )
     if found.clusters_by_arm is not None and min(found.clusters_by_arm) < _FEW_CLUSTERS:
         _warn(
-            f"{label!r}: few clusters of {log.cluster!r}: {found.clusters_by_arm[0]} in control, "
+            f"{label!r}: few clusters of {clusters!r}: {found.clusters_by_arm[0]} in control, "
             f"{found.clusters_by_arm[1]} in treatment; fewer than {_FEW_CLUSTERS} make intervals "
             "fragile"
         )
     if (found.largest_cluster_share or 0) > _LARGE_CLUSTER:
         _warn(
-            f"{label!r}: one cluster of {log.cluster!r} carries "
+            f"{label!r}: one cluster of {clusters!r} carries "
             f"{100 * (found.largest_cluster_share or 0):.0f} % of the variance"
         )
 

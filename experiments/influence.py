@@ -173,7 +173,8 @@ def clustered_errors(
     _check_leverage(value["pinned"])
     by_arm = (int(value["in0"]), int(value["in1"]))
     if records.clusters == "coarser":
-        _check_clusters(by_arm)
+        for i, cell in enumerate(cells):
+            _check_clusters((int(value[f"in0_{i}"]), int(value[f"in1_{i}"])), cell)
     cov = np.array([[value[f"v{max(i, j)}_{min(i, j)}"] for j in range(k)] for i in range(k)])
     g = np.array([value[f"in_cell{i}"] for i in range(k)])
     n = np.array([pair[0].n + pair[1].n for pair in levels])
@@ -207,15 +208,21 @@ def _cluster_products(k: int) -> dict[str, Expression]:
     """Formulas of products of cluster sums, and of which clusters an arm or a cell has."""
     products: dict[str, Expression] = {
         "pinned": _column("pinned"),
-        "in0": lambda c: select(c["n0_0"] > 0, 1.0),
-        "in1": lambda c: select(c["n1_0"] > 0, 1.0),
+        "in0": _in_arm(0, range(k)),
+        "in1": _in_arm(1, range(k)),
         "base": lambda c: c["psi0_0"] * c["psi0_0"],
         "cross": lambda c: c["psi1_0"] * c["psi0_0"],
     }
     for i in range(k):
         products[f"in_cell{i}"] = _in_cell(i)
+        products |= {f"in{a}_{i}": _in_arm(a, [i]) for a in (0, 1)}
         products |= {f"v{i}_{j}": _product(i, j) for j in range(i + 1)}
     return products
+
+
+def _in_arm(arm: int, cells: Sequence[int]) -> Expression:
+    """Formula: the cluster has a record in the arm, in one of these cells."""
+    return lambda c: select(sum(c[f"n{arm}_{i}"] for i in cells) > 0, 1.0)
 
 
 def _in_cell(i: int) -> Expression:
@@ -258,10 +265,12 @@ def _check_leverage(pinned: float) -> None:
         )
 
 
-def _check_clusters(by_arm: tuple[int, int]) -> None:
+def _check_clusters(by_arm: tuple[int, int], cell: object = None) -> None:
+    """Refuse an arm (of a cell) with fewer than two clusters."""
     if min(by_arm) < 2:
+        where = "" if cell is None else f" in cell {cell!r}"
         raise ValueError(
-            f"every arm needs at least 2 clusters; control and treatment have {by_arm}"
+            f"every arm needs at least 2 clusters{where}; control and treatment have {by_arm}"
         )
 
 

@@ -104,8 +104,8 @@ def _check_probabilities(pi: NDArray[np.float64]) -> None:
 def unsupported_mass(target: TargetPolicy, features: Sequence[NDArray[Any]]) -> float:
     """Mean probability of actions never logged in the row's context cell.
 
-    Cells are the combinations of the features, where they are few enough for every action to be
-    seen ten times in each; otherwise the whole log is one cell.
+    Cells are the combinations of the features, taken in order; a feature that would leave fewer
+    rows than ten a cell and action is passed over.
     """
     cell = _cells(features, len(target.action), target.n_actions)
     n_cells = int(cell.max()) + 1
@@ -122,7 +122,7 @@ def _cells(features: Sequence[NDArray[Any]], n: int, n_actions: int) -> NDArray[
     cell = np.zeros(n, dtype=np.int64)
     for values in features:
         code, levels = codes(values)
-        cell, present = codes(cell * len(levels) + code)
-        if n < _ROWS_A_CELL * n_actions * len(present):
-            return np.zeros(n, dtype=np.int64)
+        finer, present = codes(cell * len(levels) + code)
+        if n >= _ROWS_A_CELL * n_actions * len(present):
+            cell = finer
     return cell

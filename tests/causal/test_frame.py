@@ -201,7 +201,7 @@ def test_labels_read_the_same_in_memory_and_from_the_engine(kind):
         pd.arrays.SparseArray([0.0, 1.0]),
         [object(), object()],
     ],
-    ids=lambda v: f"{type(v).__name__} {v[0]!r}"[:40],
+    ids=lambda v: f"{type(v).__name__} of {type(v[0]).__name__}",
 )
 def test_what_is_no_number_is_refused_by_name(values):
     frame = pd.DataFrame({"watch_s": values})

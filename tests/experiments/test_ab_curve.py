@@ -158,6 +158,21 @@ def test_ab_curve_drops_missing_values_with_one_warning():
     np.testing.assert_allclose(curve.estimate, whole.estimate, rtol=1e-12)
 
 
+def test_ab_curve_warns_as_ab_test_does():
+    with pytest.warns(EstimationWarning, match="few clusters of 'village': 12 in c") as caught:
+        ab_curve(log(), metric="watch_s", arm="arm", by="day", cluster="village")
+    assert len(caught) == 1
+    with pytest.warns(EstimationWarning, match="'watch_s' is constant"):
+        ab_curve(log().assign(watch_s=1.0), metric="watch_s", arm="arm", by="day")
+
+
+def test_ab_curve_names_the_cell_that_lacks_clusters():
+    frame = log()
+    frame = frame[(frame["day"] != 3) | (frame["arm"] == 0) | (frame["village"] == 1)]
+    with pytest.raises(ValueError, match=r"in cell 3; control and treatment have \(12, 1\)"):
+        ab_curve(frame, metric="watch_s", arm="arm", by="day", cluster="village")
+
+
 def test_ab_curve_names_the_cell_that_lacks_records():
     frame = users(100).assign(day=1)
     frame.loc[frame.index[:2], "day"] = 7
@@ -172,6 +187,7 @@ def test_ab_curve_names_the_cell_that_lacks_records():
         ({"metric": Quantile("watch_s", 0.5)}, "means and ratios"),
         ({"metric": "watch_s", "covariance": "CR2", "cluster": "village"}, "means and ratios"),
         ({"metric": "watch_s", "by": "arm"}, "both arm and by"),
+        ({"metric": "day"}, r"both outcome and by|both by and outcome"),
         ({"metric": "watch_s", "by": "dag"}, "did you mean 'day'"),
         ({"metric": "watch_s", "control": 1, "arm": "day", "by": "segment"}, "more than two arms"),
     ],
