@@ -9,13 +9,12 @@ from __future__ import annotations
 
 import warnings
 from dataclasses import dataclass
-from itertools import chain
 from typing import TYPE_CHECKING
 
 import numpy as np
 
 from causal.effect import EstimationWarning
-from causal.sandwich import TOLERANCE, compiles, first
+from causal.sandwich import TOLERANCE, first
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -67,12 +66,13 @@ def bias_reduced(rows: Rows, clusters: Clusters) -> BiasReduced:
     """
     model = _independent_errors(rows)
     k, m = rows.rank, len(model.F)
-    products, at = _cluster_products(model.F, rows.e, clusters), _positions(m)
+    grams, sums = _cluster_grams(model.F, clusters), np.empty((clusters.n, m))
+    for j, score in enumerate(_products(model.F, rows.e)):
+        sums[:, j] = np.bincount(clusters.codes, score, clusters.n)
     U = rows.from_basis.T / np.linalg.norm(rows.from_basis, axis=1)  # one contrast a column
     meat, trace, square, B = np.zeros((k, k)), np.zeros(k), np.zeros(k), np.zeros((k, m, m))
     for start in range(0, clusters.n, _BLOCK):
-        block = products[start : start + _BLOCK]
-        C, s = block[:, at], block[:, -m:]
+        C, s = grams[start : start + _BLOCK], sums[start : start + _BLOCK]
         D = _inverse_root(C) if m == k else _pushed_root(C, model.K)
         scores = (D[:, -k:] @ s[:, :, None])[:, :, 0]
         meat += scores.T @ scores
@@ -105,29 +105,15 @@ def _independent_errors(rows: Rows) -> _Residuals:
     return _Residuals(F, np.block([[P, -eye], [-eye, np.zeros_like(eye)]]), P)
 
 
-def _cluster_products(
-    F: NDArray[np.float64], e: NDArray[np.float64], clusters: Clusters
-) -> NDArray[np.float64]:
-    """Lower triangle of C_g = F_g'F_g by rows, then F_g'e_g: (G, m (m + 1) / 2 + m)."""
+def _cluster_grams(F: NDArray[np.float64], clusters: Clusters) -> NDArray[np.float64]:
+    """C_g = F_g'F_g of each cluster, (G, m, m)."""
     m = len(F)
-    sums = np.zeros((clusters.n, m * (m + 3) // 2))
-    if compiles(F):
-        from causal.kernels.clusters import add_products  # noqa: PLC0415 — loaded only when used
-
-        add_products(np.ascontiguousarray(F), e, clusters.codes, sums)
-        return sums
-    pairs = chain.from_iterable(_products(F[: i + 1], F[i]) for i in range(m))
-    for j, product in enumerate(chain(pairs, _products(F, e))):
-        sums[:, j] = np.bincount(clusters.codes, product, clusters.n)
-    return sums
-
-
-def _positions(m: int) -> NDArray[np.intp]:
-    """Where the entries of a symmetric (m, m) matrix lie in its lower triangle by rows."""
-    i, j = np.indices((m, m))
-    low, high = np.minimum(i, j), np.maximum(i, j)
-    positions: NDArray[np.intp] = high * (high + 1) // 2 + low
-    return positions
+    grams = np.empty((clusters.n, m, m))
+    for i in range(m):
+        for j, product in enumerate(_products(F[: i + 1], F[i])):
+            grams[:, i, j] = np.bincount(clusters.codes, product, clusters.n)
+            grams[:, j, i] = grams[:, i, j]
+    return grams
 
 
 def _products(F: NDArray[np.float64], column: NDArray[np.float64]) -> Iterator[NDArray[np.float64]]:

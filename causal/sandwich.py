@@ -276,16 +276,11 @@ def cluster_meat(rows: Rows, ways: list[Clusters], *, corrected: bool) -> NDArra
     return _without_negative(meat) if len(ways) == 3 else meat
 
 
-def compiles(values: NDArray[np.float64]) -> bool:
-    """Whether sums over these pay for loading numba and the kernels."""
-    return values.size >= _COMPILED_FROM
-
-
 def _score_sums(rows: Rows, ways: list[Clusters]) -> list[NDArray[np.float64]]:
     """Sums of (x - center) w e by cluster, for each way; the (n, k) scores are never stored."""
     e = rows.e if rows.w is None else rows.e * rows.w
     sums = [np.zeros((way.n, rows.rank)) for way in ways]
-    if compiles(rows.X):
+    if rows.X.size >= _COMPILED_FROM:
         from causal.kernels.clusters import add_scores  # noqa: PLC0415 — loaded only when used
 
         as_is = rows.X.flags.forc and rows.X.flags.aligned

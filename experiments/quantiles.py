@@ -37,7 +37,7 @@ def arm_quantile(
     of a ratio over clusters. With z the critical value, l, u = ceil(n (q -+ z sigma)) and the
     standard error is (y_(u) - y_(l)) / (2 z). Deng, Knoblich and Lu (2018), section 4. Not
     corrected for ties: intervals are too short where values come in steps wider than the standard
-    error (coverage 91 % with steps of 1.2 standard errors).
+    error (coverage about 91 % with steps of 1.2 standard errors).
 
     Raises
     ------

@@ -9,10 +9,10 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 import numba
-import numpy as np
 from numba import types
 
 if TYPE_CHECKING:
+    import numpy as np
     from numpy.typing import NDArray
 
 _vector = types.Array(types.float64, 1, "C", readonly=True)
@@ -50,38 +50,3 @@ def add_scores(
         g = codes[i]
         for j in range(len(center)):
             sums[g, j] += (X[i, j] - center[j]) * e[i]
-
-
-@numba.njit([types.void(_by_row, _vector, _codes, _sums)], cache=True)
-def add_products(
-    F: NDArray[np.float64],
-    e: NDArray[np.float64],
-    codes: NDArray[np.int64],
-    sums: NDArray[np.float64],
-) -> None:
-    """Add the products of each row's entries f with each other and with e to its cluster's.
-
-    Parameters
-    ----------
-    F : (m, n) array
-        One row of the table a column, in C order.
-    e : (n,) array
-    codes : (n,) array
-        0 <= code < len(sums). NOT checked: another code writes outside the array.
-    sums : (n_clusters, m (m + 3) / 2) array
-        Changed in place: f_0 f_0, f_1 f_0, f_1 f_1, f_2 f_0, ... (lower triangle), f_0 e, f_1 e, ...
-    """
-    m = len(F)
-    f = np.empty(m)
-    for i in range(len(e)):
-        g = codes[i]
-        for a in range(m):
-            f[a] = F[a, i]
-        at = 0
-        for a in range(m):
-            for b in range(a + 1):
-                sums[g, at] += f[a] * f[b]
-                at += 1
-        for a in range(m):
-            sums[g, at] += f[a] * e[i]
-            at += 1

@@ -28,23 +28,26 @@ metrics: {ctr: {kind: ratio, numerator: click, denominator: impression}}
 """
 
 
-# Imports the heavy modules once; each command then runs and exits in a process of its own.
+# One process runs many commands, because the imports cost more than the commands.
 SERVER = """
 import json, os, resource, sys
-import experiments.log_check, experiments.report, experiments.study
 from experiments.cli import main
+answers = os.fdopen(os.dup(1), "w")
 for line in sys.stdin:
     task = json.loads(line)
-    child = os.fork()
-    if child == 0:
-        os.chdir(task["cwd"])
-        for name, stream in (("out", 1), ("err", 2)):
-            os.dup2(os.open(task[name], os.O_WRONLY | os.O_CREAT | os.O_TRUNC), stream)
-        if task["largest_file"]:
-            resource.setrlimit(resource.RLIMIT_FSIZE, (task["largest_file"],) * 2)
-        sys.argv = ["livelift", *task["arguments"]]
+    os.chdir(task["cwd"])
+    for name, stream in (("out", 1), ("err", 2)):
+        file = os.open(task[name], os.O_WRONLY | os.O_CREAT | os.O_TRUNC)
+        os.dup2(file, stream)
+        os.close(file)
+    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (task["largest_file"] or soft, hard))
+    sys.argv = ["livelift", *task["arguments"]]
+    try:
         main()
-    print(os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]), flush=True)
+    except SystemExit as end:
+        print(end.code, file=answers, flush=True)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
 """
 ENVIRONMENT = {
     **os.environ,

@@ -399,3 +399,26 @@ def test_two_processes_writing_one_folder_leave_one_whole_report(tmp_path):
     marker = json.loads((tmp_path / MARKER).read_text())["files"]
     for name, digest in marker.items():
         assert hashlib.sha256((tmp_path / name).read_bytes()).hexdigest() == digest
+
+
+def _luminance(colour):
+    """Relative luminance of #rgb or #rrggbb (WCAG 2.2)."""
+    text = colour.removeprefix("#")
+    parts = re.findall("..", text) if len(text) == 6 else [c * 2 for c in text]
+    shares = [int(part, 16) / 255 for part in parts]
+    red, green, blue = (c / 12.92 if c <= 0.04045 else ((c + 0.055) / 1.055) ** 2.4 for c in shares)
+    return 0.2126 * red + 0.7152 * green + 0.0722 * blue
+
+
+def test_style_has_enough_contrast_in_light_dark_and_print():
+    style = Path(report_module.__file__).with_name("templates").joinpath("report.css").read_text()
+    schemes = [
+        dict(re.findall(r"--(\w[\w-]*): (#[0-9a-f]+);", block))
+        for block in re.findall(r":root \{([^}]*)\}", style)
+    ]
+    assert len(schemes) == 3
+    for colours in schemes:
+        for ground in ("paper", "soft"):
+            for text in ("ink", "muted", "accent", "good", "bad"):
+                levels = sorted(_luminance(colours[name]) for name in (ground, text))
+                assert (levels[1] + 0.05) / (levels[0] + 0.05) >= 4.5, (ground, text)
