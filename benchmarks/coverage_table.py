@@ -82,6 +82,11 @@ def heteroskedastic(rng: np.random.Generator, effect: float) -> pd.DataFrame:
     return pd.DataFrame({"arm": arm, "x": x, "y": y})
 
 
+def per_impression(log: pd.DataFrame) -> pd.DataFrame:
+    """The outcome of a cluster's row a unit of its denominator."""
+    return log.assign(y=log["y"] / log["x"])
+
+
 def clustered(rng: np.random.Generator, effect: float, n_clusters: int = 60) -> pd.DataFrame:
     """(b), (e) Clusters of 1 to 40 rows, ICC 0.3, half treated; y / x grows by the effect."""
     size = rng.integers(1, 41, n_clusters)
@@ -163,7 +168,7 @@ AB_STUDIES = {
     "e": [
         Study(
             "12 clusters an arm, CR2",
-            lambda rng, effect: clustered(rng, effect, 24).eval("y = y / x"),
+            lambda rng, effect: per_impression(clustered(rng, effect, 24)),
             reading(metric="y", cluster="c"),
             0.2,
             0.2,

@@ -412,7 +412,7 @@ def _check_weights(log: Log) -> None:
 
 def _check_one_row_a_unit(log: Log) -> None:
     """`unit=` alone claims one row a unit."""
-    shared = log.cluster == log.unit or any(log.record_key(m) == log.unit for m in log.metrics)
+    shared = log.cluster == log.unit or all(log.record_key(m) == log.unit for m in log.metrics)
     if log.unit is None or shared:
         return
     alias = log.keys[log.unit]

@@ -17,7 +17,7 @@ from experiments.multiplicity import adjust_p_values
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-_ALPHA = 0.0005
+SRM_LEVEL = 0.0005  # below this p-value the arms are not as large as designed
 _LEAST_EXPECTED = 5.0
 _MOST_TABLES = 2_000_000
 
@@ -53,12 +53,12 @@ class SrmCheck:
     def findings(self) -> list[str]:
         """One sentence for the whole and for each cell that fails."""
         said = []
-        if self.p_value < _ALPHA:
+        if self.p_value < SRM_LEVEL:
             said.append(f"sample ratio mismatch: {dict(self.counts)} units, p = {self.p_value:.2g}")
         if self.by is not None:
             said += [
                 f"sample ratio mismatch in {row.key} = {row.cell}: p = {row.p_adjusted:.2g} (Holm)"
-                for row in self.by[self.by["p_adjusted"] < _ALPHA].itertuples()
+                for row in self.by[self.by["p_adjusted"] < SRM_LEVEL].itertuples()
             ]
         return said
 
@@ -153,7 +153,7 @@ def checked_counts(
             for c, q, h in zip(labels, tested, adjusted, strict=True)
         ]
     by = pd.DataFrame(rows) if rows else None
-    ok = p >= _ALPHA and (by is None or bool((by["p_adjusted"] >= _ALPHA).all()))
+    ok = p >= SRM_LEVEL and (by is None or bool((by["p_adjusted"] >= SRM_LEVEL).all()))
     return SrmCheck(
         p, statistic, dict(counts), dict(zip(arms, expected.tolist(), strict=True)), by, ok
     )

@@ -29,6 +29,7 @@ from experiments.open_bandit_study import built_in_study, open_campaign
 from experiments.policy_readout import read_policy
 from experiments.scorecard import decision
 from experiments.sequential import confidence_sequence
+from experiments.srm import SRM_LEVEL
 from experiments.study_data import Source, input_hashes, located, open_log, span
 from experiments.study_file import load_study
 from experiments.study_result import Check, CurveReadout, LogSummary, Section, StudyResult
@@ -46,7 +47,6 @@ if TYPE_CHECKING:
 __all__ = ["Study", "StudyResult", "built_in_study", "load_study", "run_study"]
 
 _VERSIONED = ("numpy", "pandas", "pyarrow", "duckdb", "ibis-framework", "scipy", "lightgbm")
-SRM_LEVEL = 0.0005
 
 
 def run_study(study: Study, *, progress: bool = False) -> StudyResult:

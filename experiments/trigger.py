@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, TypeAlias
 
 from causal.effect import Effect, EstimationWarning
 from causal.rows import Expression, Rows, select
-from experiments.srm import checked_counts
+from experiments.srm import SRM_LEVEL, checked_counts
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -18,7 +18,6 @@ if TYPE_CHECKING:
 Estimate: TypeAlias = "Callable[[Records], Effect]"
 
 _ALPHA = 0.001
-_SRM_ALPHA = 0.0005
 
 
 def diluted(records: Records, control: object, treatment: object, estimate: Estimate) -> Effect:
@@ -149,7 +148,7 @@ def _warn_about(untouched: Effect | None, srm: float, chosen: Mapping[Any, int])
             EstimationWarning,
             stacklevel=6,
         )
-    if srm < _SRM_ALPHA:
+    if srm < SRM_LEVEL:
         warnings.warn(
             f"the trigger is affected by the treatment: triggered units by arm {dict(chosen)} "
             f"do not fit the arms' sizes, p = {srm:.2g}",

@@ -10,6 +10,7 @@ import sys
 import warnings
 from pathlib import Path
 
+import jupytext
 import pytest
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -69,3 +70,10 @@ def test_readme_map_names_every_module() -> None:
     }
     assert not unnamed
     assert all(fnmatch.filter(modules | {"off_policy"}, x) for x in patterns)
+
+
+@pytest.mark.parametrize("script", sorted((ROOT / "notebooks").glob("*.py")), ids=lambda p: p.stem)
+def test_notebook_and_its_script_are_the_same(script: Path) -> None:
+    pair = jupytext.read(script.with_suffix(".ipynb"))
+    ours = [(c.cell_type, c.source) for c in jupytext.read(script).cells]
+    assert [(c.cell_type, c.source) for c in pair.cells] == ours
