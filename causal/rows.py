@@ -106,7 +106,9 @@ class Rows(Protocol):
         """The columns as arrays."""
 
 
-def open_rows(data: Table, *, numeric: Mapping[str, str], labels: Mapping[str, str]) -> Rows:
+def open_rows(
+    data: Table, *, numeric: Mapping[str, str], labels: Mapping[str, str], finite: bool = True
+) -> Rows:
     """Open a table as rows under aliases; small tables in memory as arrays, the rest in the engine.
 
     Parameters
@@ -115,6 +117,9 @@ def open_rows(data: Table, *, numeric: Mapping[str, str], labels: Mapping[str, s
         Any kind that the door takes.
     numeric, labels : mapping from alias to column name
         Numbers may be missing (see `Rows.n_missing`), labels may not.
+    finite : bool
+        False saves the engine a scan: infinite numbers and NaN are then left to a caller who looks
+        at sums of every column, finds one that is not finite, and opens the rows again.
 
     Raises
     ------
@@ -131,7 +136,7 @@ def open_rows(data: Table, *, numeric: Mapping[str, str], labels: Mapping[str, s
         arrays |= {alias: names[name] for alias, name in labels.items()}
         return ArrayRows(arrays, count)
     table = open_table(data, columns=list(dict.fromkeys([*numeric.values(), *labels.values()])))
-    return EngineRows.opened(table, numeric, labels)
+    return EngineRows.opened(table, numeric, labels, finite=finite)
 
 
 @dataclass(frozen=True)
@@ -269,13 +274,18 @@ class EngineRows:
 
     @classmethod
     def opened(
-        cls, table: ir.Table, numeric: Mapping[str, str], labels: Mapping[str, str]
+        cls,
+        table: ir.Table,
+        numeric: Mapping[str, str],
+        labels: Mapping[str, str],
+        *,
+        finite: bool = True,
     ) -> EngineRows:
         """Cast, check in one pass, and alias the columns of an opened table."""
         plain = {a: _engine_number(table, name) for a, name in numeric.items()}
         plain |= {a: _engine_label(table, name) for a, name in labels.items()}
         cast = table.select(**plain)
-        missing, holding_nan = _checked(table, cast, numeric, labels)
+        missing, holding_nan = _checked(table, cast, numeric, labels, finite=finite)
         gaps = {a: cast[a].isnan().ifelse(None, cast[a]) for a in holding_nan}
         return cls(cast.mutate(**gaps) if gaps else cast, missing, _is_private(table))
 
@@ -460,7 +470,12 @@ def _engine_label(table: ir.Table, name: str) -> ir.Value:
 
 
 def _checked(
-    table: ir.Table, cast: ir.Table, numeric: Mapping[str, str], labels: Mapping[str, str]
+    table: ir.Table,
+    cast: ir.Table,
+    numeric: Mapping[str, str],
+    labels: Mapping[str, str],
+    *,
+    finite: bool,
 ) -> tuple[dict[str, int], list[str]]:
     """Missing numbers by alias, and the aliases that hold NaN; raises on what no analysis takes.
 
@@ -469,7 +484,8 @@ def _checked(
     """
     names = {**numeric, **labels}
     index = {alias: j for j, alias in enumerate(names)}
-    floating = [a for a, name in names.items() if table[name].type().is_floating()]
+    asked_for = names if finite else labels
+    floating = [a for a in asked_for if table[names[a]].type().is_floating()]
     asked = {f"present{index[a]}": table[name].count() for a, name in names.items()}
     asked |= {f"sum{index[a]}": table[names[a]].sum() for a in floating}
     row = fetch_arrow(table.agg(n=table.count(), **asked)).to_pylist()[0]

@@ -76,6 +76,7 @@ class Log:
     """A log opened once for several metrics; column names are behind aliases."""
 
     rows: Rows
+    missing: Mapping[str, int]
     metrics: tuple[Metric, ...]
     arm: str
     numeric: Mapping[str, str]
@@ -85,7 +86,6 @@ class Log:
     weight: str | None
     trigger: str | None
     cells: tuple[str, ...]
-    missing: Mapping[str, int]
     _aggregated: dict[tuple[str, ...], Rows] = field(default_factory=dict, repr=False)
     _apart: dict[str, bool] = field(default_factory=dict, repr=False)
 
@@ -139,11 +139,16 @@ class Log:
             self._apart[key] = bool(shared.values["shared"][0] == 0)
         return self._apart[key]
 
+    def sums_are_finite(self) -> bool:
+        """Whether sums over units, which are needed anyway, prove that every number is finite."""
+        totals: dict[str, Expression] = {name: _column(name) for name in self._sums()}
+        keys = {str(self.record_key(m)) for m in self.metrics}
+        found = [self.units(key).sums([], totals).values for key in keys]
+        return all(np.isfinite(v).all() for values in found for v in values.values())
+
     def record_key(self, metric: Metric) -> str | None:
         """The column whose values are the metric's records; None when rows are."""
-        if isinstance(metric, Ratio):
-            return self.cluster
-        return metric.per
+        return _record_key(metric, self.cluster)
 
     def counting_key(self) -> str | None:
         """The column whose values are counted for the sample ratio; None when rows are."""
@@ -271,26 +276,29 @@ def open_log(
     if trigger is not None:
         numbers["trigger"] = trigger
     labels = {"arm": arm} | {alias: name for name, alias in keys.items()}
-    rows = open_rows(frame, numeric=numbers, labels=labels)
-    gaps = {alias: rows.n_missing(alias) for alias in numbers}
-    _check_complete(numbers, gaps, weight, trigger)
-    log = Log(
-        rows,
-        tuple(metrics),
-        arm,
-        numeric,
-        keys,
-        unit,
-        cluster,
-        weight,
-        trigger,
-        tuple(cells),
-        gaps,
-    )
+    shape = (tuple(metrics), arm, numeric, keys, unit, cluster, weight, trigger, tuple(cells))
+    summed = weight is None and all(_record_key(m, cluster) is not None for m in metrics)
+    log = _log(frame, shape, numbers, labels, finite=not summed)
+    if summed and not log.sums_are_finite():
+        log = _log(frame, shape, numbers, labels, finite=True)
+    _check_complete(numbers, log.missing, weight, trigger)
     _check_weights(log)
     _check_one_row_a_unit(log)
     _report_missing(log, missing)
     return log
+
+
+def _log(
+    frame: Table,
+    shape: tuple[Any, ...],
+    numbers: Mapping[str, str],
+    labels: Mapping[str, str],
+    *,
+    finite: bool,
+) -> Log:
+    """The opened log, before its checks."""
+    rows = open_rows(frame, numeric=numbers, labels=labels, finite=finite)
+    return Log(rows, {alias: rows.n_missing(alias) for alias in numbers}, *shape)
 
 
 def choose_arms(log: Log, control: object, treatment: object = None) -> tuple[Any, list[Any]]:
@@ -324,6 +332,11 @@ def choose_arms(log: Log, control: object, treatment: object = None) -> tuple[An
         raise ValueError(f"control and treatment must differ; both are {control!r}")
     control = arms[arms.index(control)]
     return control, [a for a in arms if a != control and (treatment is None or a == treatment)]
+
+
+def _record_key(metric: Metric, cluster: str | None) -> str | None:
+    """The column whose values are the metric's records."""
+    return cluster if isinstance(metric, Ratio) else metric.per
 
 
 def record_aliases(metric: Metric) -> dict[str, str]:

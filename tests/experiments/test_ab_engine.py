@@ -1,5 +1,7 @@
 """The engine and numpy give the same read-out, for every kind of metric and every option."""
 
+import math
+
 import duckdb
 import numpy as np
 import pyarrow as pa
@@ -8,6 +10,7 @@ import pytest
 from ab_tables import log, with_gaps
 
 import causal.rows
+from causal import EstimationWarning
 from experiments import Mean, Quantile, Ratio, ab_curve, ab_test, ab_tests, srm_test
 
 SAME = {"rtol": 1e-12, "atol": 1e-13}
@@ -219,3 +222,23 @@ def test_ab_tests_take_every_kind_of_table(tmp_path, seven):
     for left, right in zip(plain.rows, other.rows, strict=True):
         assert_same_effect(left.effect, right.effect)
     assert plain.n_units == other.n_units
+
+
+@pytest.mark.parametrize("value", [math.inf, -math.inf, math.nan])
+def test_ab_tests_finds_what_is_not_finite_in_sums_over_units(tmp_path, value):
+    # per-unit sums stand in for a scan of their own; what they show must be traced to its rows
+    table = log().assign(arm=lambda t: np.where(t["arm"] == 1, "B", "A"))
+    table.loc[[5, 9], "watch_s"] = value
+    table.to_parquet(tmp_path / "log.parquet")
+    read = {"metrics": {"y": Mean("watch_s", per="viewer_id")}, "arm": "arm", "control": "A"}
+    if math.isinf(value):
+        with pytest.raises(
+            ValueError, match=r"'watch_s' must be finite; 2 rows are not, e.g. rows 5, 9"
+        ):
+            ab_tests(tmp_path / "log.parquet", **read)
+        return
+    with pytest.warns(EstimationWarning, match=r"'watch_s' \(2 rows\)"):
+        ours = ab_tests(tmp_path / "log.parquet", **read)
+    with pytest.warns(EstimationWarning, match=r"'watch_s' \(2 rows\)"):
+        memory = ab_tests(table, **read)
+    assert ours.rows[0].effect.estimate == pytest.approx(memory.rows[0].effect.estimate, rel=1e-12)
