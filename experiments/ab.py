@@ -10,11 +10,12 @@ from typing import TYPE_CHECKING, Any, Literal
 from causal.distributions import critical_value
 from causal.effect import Effect, EffectCurve, EstimationWarning
 from causal.frame import Table, check_level, check_one_of
+from experiments.arms import choose_arms
 from experiments.differences import Adjustment, Differences, Tabulated, differences, tabulate
 from experiments.metric import Mean, Metric, Quantile, Ratio, as_metric
 from experiments.multiplicity import Adjust, adjust_p_values
 from experiments.quantiles import arm_quantile
-from experiments.records import Log, Records, choose_arms, open_log
+from experiments.records import Log, Records, open_log
 from experiments.scorecard import Scorecard, ScorecardRow, decision, metric_verdict
 from experiments.srm import SrmCheck, checked_counts, srm_test
 from experiments.trigger import diluted
@@ -467,6 +468,8 @@ def _sample_ratio(log: Log, expected_share: Mapping[Any, float] | None) -> SrmCh
     key = log.counting_key()
 
     def counts(cell: str | None) -> dict[tuple[Any, ...], int]:
+        if key is None and cell is None:
+            return {(arm,): n for arm, n in log.row_counts.items()}
         keys = ["arm"] if cell is None else ["arm", log.keys[cell]]
         rows = log.rows if key is None else log.units(key, cell)
         if key is not None and log.cluster not in (None, key):  # a unit may be in several clusters

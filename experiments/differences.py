@@ -40,6 +40,8 @@ if TYPE_CHECKING:
 
 Adjustment: TypeAlias = Literal["lin", "cuped", "none"]
 
+_SHARP = 1e-3  # of the outcome's square: moments then give the residual's to 1e-12
+
 
 @dataclass(frozen=True)
 class Differences:
@@ -113,7 +115,12 @@ def tabulate(
     columns = (*outcome, *(f"x{j}" for j in range(len(records.covariates))))
     by = ["arm", "cell"] if by_cell else ["arm"]
     weight = "w" if records.weighted else None
-    groups, mean, cross, total = centred_moments(rows, columns, by, weight=weight)
+    if records.moments is not None:
+        shared = records.moments.between(control, treatment)
+        groups, mean, cross = shared.groups, shared.mean, shared.cross
+        total = groups.n.astype(np.float64)
+    else:
+        groups, mean, cross, total = centred_moments(rows, columns, by, weight=weight)
     position, cells = _cells(groups, control, treatment, by_cell=by_cell)
     return Tabulated(
         records=records,
@@ -184,7 +191,7 @@ def _errors(
     if kind == "CR2":
         return dense_errors(records, rows, levels[0], kept, theta, control)
     parameters = 2 * (1 + (len(kept) if theta is None else 0))
-    if records.apart and not kept and not records.weighted:
+    if records.apart and not records.weighted and (not kept or _residuals_are_sharp(theta, levels)):
         return independent_errors(records, mean_variances(levels, kind), levels, kind, parameters)
     outcome = table.columns[: table.n_outcomes]
     formulas = influence(outcome, kept, kind, weighted=records.weighted, theta=theta is not None)
@@ -193,6 +200,15 @@ def _errors(
         v = squared_influences(rows, table.cells, control)
         return independent_errors(records, v, levels, kind, parameters)
     return clustered_errors(records, rows, levels, table.cells, kind, parameters, control)
+
+
+def _residuals_are_sharp(
+    theta: NDArray[np.float64] | None, levels: Sequence[tuple[Level, Level]]
+) -> bool:
+    """Whether the residual sums of squares of CUPED are far from cancelling in the moments."""
+    if theta is None:
+        return False
+    return all(lv.residual > _SHARP * lv.total_square for pair in levels for lv in pair)
 
 
 def _cells(
@@ -325,6 +341,7 @@ def _levels(
                 residual=max(
                     s_yy - 2 * float(slope @ s_xy) + float(slope @ s[np.ix_(x, x)] @ slope), 0.0
                 ),
+                total_square=s_yy,
             )
         )
     return found[0], found[1]

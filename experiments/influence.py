@@ -45,6 +45,7 @@ class Level:
     inverse: NDArray[np.float64]
     level: float
     residual: float
+    total_square: float
 
 
 @dataclass(frozen=True)

@@ -19,13 +19,12 @@ from causal.effect import EstimationWarning
 from causal.frame import Table, check_columns, check_one_of, column_names
 from causal.rows import Expression, Rows, both, open_rows, present, select
 from experiments.metric import Mean, Metric, Quantile, Ratio
+from experiments.row_moments import RowMoments, row_moments
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
     from numpy.typing import NDArray
-
-_MOST_ARMS = 50
 
 
 @dataclass(frozen=True)
@@ -44,6 +43,7 @@ class Records:
     weighted: bool
     counted: str
     details: dict[str, Any]
+    moments: RowMoments | None = None
 
     @property
     def is_ratio(self) -> bool:
@@ -122,14 +122,43 @@ class Log:
             weighted=self.weight is not None,
             counted=_noun(key or self.unit),
             details={**_words_about(metric, key), **limits},
+            moments=self._moments_of(metric) if cell is None else None,
         )
+
+    def _moments_of(self, metric: Metric) -> RowMoments | None:
+        """The metric's part of the moments that row metrics share, where it has one."""
+        if not self._is_plain(metric) or self._row_moments is None:
+            return None
+        return self._row_moments.of([self.numeric[n] for n in record_aliases(metric).values()])
+
+    @cached_property
+    def _row_moments(self) -> RowMoments | None:
+        """Moments by arm of the plain row metrics."""
+        plain = [m for m in self.metrics if self._is_plain(m)]
+        return row_moments(self.rows, [[self.numeric[c] for c in metric_columns(m)] for m in plain])
+
+    def _is_plain(self, metric: Metric) -> bool:
+        """Whether rows are the metric's records as they are."""
+        if isinstance(metric, Quantile) or self.record_key(metric) is not None:
+            return False
+        changed = metric.winsor if isinstance(metric, Mean) else metric.covariate_ratio
+        weighed = self.weight is not None or self.trigger is not None
+        return not (changed or weighed or self.gaps(metric))
 
     @cached_property
     def arms(self) -> list[Any]:
         """The arms that occur, sorted; read off the units where rows are summed to units anyway."""
         key = next((k for k in map(self.record_key, self.metrics) if k is not None), None)
-        rows = self.rows if key is None else self.units(key)
-        return [_plain(a) for a in rows.sums(["arm"], {}).keys["arm"]]
+        if key is None:
+            return list(self.row_counts)
+        return [_plain(a) for a in self.units(key).sums(["arm"], {}).keys["arm"]]
+
+    @cached_property
+    def row_counts(self) -> dict[Any, int]:
+        """Rows by arm."""
+        shared = self._row_moments
+        found = self.rows.sums(["arm"], {}) if shared is None else shared.groups
+        return {_plain(a): int(n) for a, n in zip(found.keys["arm"], found.n, strict=True)}
 
     def apart(self, key: str) -> bool:
         """Whether no value of the key is in two arms: then the arms are independent."""
@@ -140,7 +169,10 @@ class Log:
         return self._apart[key]
 
     def sums_are_finite(self) -> bool:
-        """Whether sums over units, which are needed anyway, prove that every number is finite."""
+        """Whether sums that are needed anyway prove that every number is finite."""
+        if any(self.record_key(m) is None for m in self.metrics):
+            plain = all(self._is_plain(m) for m in self.metrics)
+            return plain and self._row_moments is not None and self._row_moments.finite
         totals: dict[str, Expression] = {name: _column(name) for name in self._sums()}
         keys = {str(self.record_key(m)) for m in self.metrics}
         found = [self.units(key).sums([], totals).values for key in keys]
@@ -277,7 +309,8 @@ def open_log(
         numbers["trigger"] = trigger
     labels = {"arm": arm} | {alias: name for name, alias in keys.items()}
     shape = (tuple(metrics), arm, numeric, keys, unit, cluster, weight, trigger, tuple(cells))
-    summed = weight is None and all(_record_key(m, cluster) is not None for m in metrics)
+    keyed = [_record_key(m, cluster) is not None for m in metrics]
+    summed = weight is None and (all(keyed) or not any(keyed))
     log = _log(frame, shape, numbers, labels, finite=not summed)
     if summed and not log.sums_are_finite():
         log = _log(frame, shape, numbers, labels, finite=True)
@@ -299,39 +332,6 @@ def _log(
     """The opened log, before its checks."""
     rows = open_rows(frame, numeric=numbers, labels=labels, finite=finite)
     return Log(rows, {alias: rows.n_missing(alias) for alias in numbers}, *shape)
-
-
-def choose_arms(log: Log, control: object, treatment: object = None) -> tuple[Any, list[Any]]:
-    """The control arm and the treatment arms, checked against the arms that occur.
-
-    Raises
-    ------
-    ValueError
-        If there is one arm, a dose instead of arms, or the control cannot be told.
-    """
-    arms = log.arms
-    if len(arms) < 2:
-        raise ValueError(f"arm {log.arm!r} needs at least two levels; it has only {arms}")
-    fractions = [a for a in arms if isinstance(a, float)]
-    if len(arms) > _MOST_ARMS or fractions:
-        raise ValueError(
-            f"arm {log.arm!r} must hold a few arms; it holds {len(arms)} levels, e.g. {arms[:5]}; "
-            "a dose is no arm: cut it into arms first"
-        )
-    if control is None:
-        if set(arms) != {0, 1}:
-            raise ValueError(
-                f"arm {log.arm!r} holds {arms[:10]}; only 0/1 and booleans say which is the "
-                "control: pass control="
-            )
-        control = arms[0]
-    for given, role in ((control, "control"), (treatment, "treatment")):
-        if given is not None and given not in log.arms:
-            raise ValueError(f"{role} {given!r} is not among the arms of {log.arm!r}: {arms[:10]}")
-    if treatment is not None and treatment == control:
-        raise ValueError(f"control and treatment must differ; both are {control!r}")
-    control = arms[arms.index(control)]
-    return control, [a for a in arms if a != control and (treatment is None or a == treatment)]
 
 
 def _record_key(metric: Metric, cluster: str | None) -> str | None:
