@@ -30,9 +30,9 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
 
-def make_log(path: Path, rows: int, viewers: int, *, seed: int = 0) -> None:
+def make_log(path: Path, rows: int, viewers: int) -> None:
     """Request-level rows with viewer clusters, two arms and a pre-period covariate, in pieces."""
-    rng = np.random.default_rng(seed)
+    rng = np.random.default_rng(0)
     arm_of = rng.integers(0, 2, viewers).astype(np.int8)
     before = rng.gamma(2.0, 30.0, viewers)
     taste = rng.normal(0, 1, viewers)
@@ -60,9 +60,9 @@ def make_log(path: Path, rows: int, viewers: int, *, seed: int = 0) -> None:
         writer.close()
 
 
-def make_units(path: Path, units: int, *, seed: int = 0) -> None:
+def make_units(path: Path, units: int, _: int) -> None:
     """One row a viewer: three metrics and a covariate."""
-    rng = np.random.default_rng(seed)
+    rng = np.random.default_rng(0)
     arm = rng.integers(0, 2, units).astype(np.int64)
     before = rng.gamma(2.0, 30.0, units)
     writer = None
@@ -233,6 +233,12 @@ READERS: dict[str, Callable[[str], dict[str, float]]] = {
 }
 
 
+MAKERS: dict[str, Callable[[Path, int, int], None]] = {
+    "make_log": make_log,
+    "make_units": make_units,
+}
+
+
 def measured(reader: str, path: str, repeat: int) -> dict[str, Any]:
     """Seconds of each repeat after one warm-up, answer and peak memory, in a process of its own."""
     command = [
@@ -316,17 +322,24 @@ def main() -> None:
     parser.add_argument("--worker")
     parser.add_argument("--path")
     args = parser.parse_args()
+    if args.worker in MAKERS:
+        MAKERS[args.worker](Path(args.path), args.rows, args.viewers)
+        return
     if args.worker:
         worker(args.worker, args.path, args.repeat)
         return
     peers = [p for p in args.against.split(",") if p]
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / "log.parquet"
+        maker = "make_units" if args.one_row_per_unit else "make_log"
+        sizes = ["--rows", str(args.rows), "--viewers", str(args.viewers)]
+        making = [sys.executable, __file__, "--worker", maker, "--path", str(path), *sizes]
+        subprocess.run(
+            making, check=True
+        )  # elsewhere: a child's peak memory starts at its parent's
         if args.one_row_per_unit:
-            make_units(path, args.rows)
             beside("livelift_units", peers, str(path), args.repeat)
         else:
-            make_log(path, args.rows, args.viewers)
             beside("livelift", peers, str(path), args.repeat)
     small_table(args.repeat)
 

@@ -54,7 +54,12 @@ class _Sums:
 
 
 def centred_moments(
-    rows: Rows, columns: Sequence[str], by: Sequence[str], *, weight: str | None = None
+    rows: Rows,
+    columns: Sequence[str],
+    by: Sequence[str],
+    *,
+    weight: str | None = None,
+    blocks: Sequence[Sequence[str]] | None = None,
 ) -> tuple[Groups, NDArray[np.float64], NDArray[np.float64], NDArray[np.float64]]:
     """Means (g, k), centred cross products (g, k, k) and sums of weights (g,) of opened rows.
 
@@ -66,6 +71,8 @@ def centred_moments(
         Aliases of numbers, and of the keys of groups.
     weight : str, optional
         Alias of weights >= 0.
+    blocks : sequence of sequences of str, optional
+        Columns whose cross products are wanted with each other; all by default. Others stay 0.
 
     Returns
     -------
@@ -88,7 +95,8 @@ def centred_moments(
     where that would cost more than 1e4 units in the last place of a group's sum of squares (the
     rows were sorted, say), a further pass takes them around each group's own mean.
     """
-    found, pilot = _around_pilot(rows, columns, by, weight)
+    pairs = _pairs(columns, [columns] if blocks is None else blocks)
+    found, pilot = _around_pilot(rows, columns, by, weight, pairs)
     scale = np.array([pilot.scale[c] for c in columns])
     mean = np.array([pilot.centre[c] for c in columns]) + scale * found.mean
     several = found.groups.n[:, None] > 1
@@ -103,7 +111,7 @@ def centred_moments(
             break
         near = {f"centre_{c}": mean[:, j] for j, c in enumerate(columns)}
         moved = rows.attach(found.groups, near).derive({c: _moved(c) for c in columns})
-        found = _around(moved, columns, by, still, weight)
+        found = _around(moved, columns, by, still, weight, pairs)
         mean = mean + scale * found.mean
         _without_noise(found, mean / scale)
         cancelled = (found.spread > 0) & (found.rounding > _LOST * found.spread)
@@ -113,15 +121,26 @@ def centred_moments(
     return found.groups, mean, cross, found.total
 
 
+def _pairs(columns: Sequence[str], blocks: Sequence[Sequence[str]]) -> list[tuple[int, int]]:
+    """Positions of two columns of one block, each pair once."""
+    place = {name: j for j, name in enumerate(columns)}
+    at = [sorted(place[name] for name in block) for block in blocks]
+    return sorted({(i, j) for block in at for i in block for j in block if i <= j})
+
+
 def _around_pilot(
-    rows: Rows, columns: Sequence[str], by: Sequence[str], weight: str | None
+    rows: Rows,
+    columns: Sequence[str],
+    by: Sequence[str],
+    weight: str | None,
+    pairs: Sequence[tuple[int, int]],
 ) -> tuple[_Sums, Pilot]:
     """Sums around a centre from the first rows; from all rows where those misled to overflow."""
     pilot = _unscaled(rows.pilot(columns))
-    found = _around(rows, columns, by, pilot, weight)
+    found = _around(rows, columns, by, pilot, weight, pairs)
     if not found.finite:
         pilot = _unscaled(rows.pilot(columns, exact=True))
-        found = _around(rows, columns, by, pilot, weight)
+        found = _around(rows, columns, by, pilot, weight, pairs)
     return found, pilot
 
 
@@ -133,11 +152,15 @@ def _unscaled(pilot: Pilot) -> Pilot:
 
 
 def _around(
-    rows: Rows, columns: Sequence[str], by: Sequence[str], pilot: Pilot, weight: str | None
+    rows: Rows,
+    columns: Sequence[str],
+    by: Sequence[str],
+    pilot: Pilot,
+    weight: str | None,
+    pairs: Sequence[tuple[int, int]],
 ) -> _Sums:
     """Means and centred cross products around a pilot."""
     k = len(columns)
-    pairs = [(i, j) for i in range(k) for j in range(i, k)]
     sums = {f"s{j}": _scaled(pilot, c, None, weight) for j, c in enumerate(columns)}
     sums |= {f"p{i}_{j}": _scaled(pilot, columns[i], columns[j], weight) for i, j in pairs}
     if weight is not None:
@@ -151,7 +174,7 @@ def _around(
                 f"{int((total <= 0).sum())} groups are 0; drop the group or its weights"
             )
         mean = np.column_stack([groups.values[f"s{j}"] for j in range(k)]) / total[:, None]
-        cross = np.empty((len(groups), k, k))
+        cross = np.zeros((len(groups), k, k))
         for i, j in pairs:
             product = groups.values[f"p{i}_{j}"] - total * mean[:, i] * mean[:, j]
             cross[:, i, j] = cross[:, j, i] = product

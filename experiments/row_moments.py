@@ -17,12 +17,10 @@ if TYPE_CHECKING:
 
     from causal.rows import Rows
 
-_MOST_WASTE = 2.0
-
 
 @dataclass(frozen=True)
 class RowMoments:
-    """Means (g, k), centred cross products (g, k, k) and counts of k columns by arm."""
+    """Means (g, k), centred cross products (g, k, k; within metrics) and counts by arm."""
 
     columns: tuple[str, ...]
     groups: Groups
@@ -48,10 +46,9 @@ class RowMoments:
 
 
 def row_moments(rows: Rows, metrics: Sequence[Sequence[str]]) -> RowMoments | None:
-    """One scan for the columns of all metrics, unless most products would serve none of them."""
+    """One scan for the columns of all metrics; products are taken within each metric only."""
     columns = tuple(dict.fromkeys(c for names in metrics for c in names))
-    wanted = sum(len(names) * (len(names) + 1) for names in metrics)
-    if not columns or len(columns) * (len(columns) + 1) > _MOST_WASTE * wanted:
+    if not columns:
         return None
-    groups, mean, cross, _ = centred_moments(rows, columns, ["arm"])
+    groups, mean, cross, _ = centred_moments(rows, columns, ["arm"], blocks=metrics)
     return RowMoments(columns, groups, mean, cross)
