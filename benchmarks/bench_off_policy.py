@@ -43,8 +43,8 @@ def write_log(path: Path, rows: int) -> None:
     with pq.ParquetWriter(path, schema) as writer:
         for start in range(0, rows, 1_000_000):
             n = min(1_000_000, rows - start)
-            p = rng.uniform(0.01, 1, n)
-            t = np.minimum(1.0, p * rng.exponential(1, n))
+            p = rng.uniform(0.01, 0.1, n)
+            t = p * np.minimum(10.0, rng.exponential(1, n))
             r = (rng.random(n) < 0.05).astype(float)
             writer.write_table(pa.table({"r": r, "p": p, "t": t}, schema=schema))
 

@@ -99,6 +99,9 @@ class Rows(Protocol):
     def order_statistics(self, column: str, ranks: Sequence[int]) -> NDArray[np.float64]:
         """Values of the given ranks (1 is the least) of a column without missing values."""
 
+    def head(self) -> ArrayRows:
+        """The first rows, in memory: enough for a first guess."""
+
     def pilot(self, columns: Sequence[str], *, exact: bool = False) -> Pilot:
         """Centre and scale near the mean and the spread; from all rows if `exact`."""
 
@@ -212,6 +215,11 @@ class ArrayRows:
         """Values of the given ranks (1 is the least)."""
         index = np.asarray(ranks) - 1
         return np.asarray(np.partition(self.columns[column], np.unique(index))[index])
+
+    def head(self) -> ArrayRows:
+        """The first rows, as views."""
+        some = {k: v[:_PILOT_ROWS] for k, v in self.columns.items()}
+        return ArrayRows(some, min(self.n_rows, _PILOT_ROWS))
 
     def pilot(self, columns: Sequence[str], *, exact: bool = False) -> Pilot:
         """Centre and scale near the mean and the spread; from all rows if `exact`."""
@@ -360,15 +368,21 @@ class EngineRows:
         row = fetch_arrow(self.table.agg(**wanted))
         return np.array([row.column(f"q{j}")[0].as_py() for j in range(len(ranks))], dtype=float)
 
+    def head(self) -> ArrayRows:
+        """The first rows, fetched."""
+        first = self._with(self.table.limit(_PILOT_ROWS)).fetch(self.table.columns)
+        return ArrayRows(first, min((len(v) for v in first.values()), default=0))
+
     def pilot(self, columns: Sequence[str], *, exact: bool = False) -> Pilot:
         """Centre and scale near the mean and the spread; from all rows if `exact`."""
-        some = self.table if exact else self.table.limit(_PILOT_ROWS)
+        if not exact:
+            return self._with(self.table.select(*columns)).head().pilot(columns)
         asked = {}
         for j, name in enumerate(columns):
-            column = some[name]
-            asked[f"middle{j}"] = column.mean() if exact else column.median()
+            column = self.table[name]
+            asked[f"middle{j}"] = column.mean()
             asked[f"low{j}"], asked[f"high{j}"] = column.min(), column.max()
-        row = fetch_arrow(some.agg(**asked)).to_pylist()[0]
+        row = fetch_arrow(self.table.agg(**asked)).to_pylist()[0]
         found = {key: 0.0 if value is None else float(value) for key, value in row.items()}
         centre, scale = {}, {}
         for j, name in enumerate(columns):
@@ -426,6 +440,8 @@ def _power_of_two(reach: float) -> float:
 
 def _total(table: ir.Table, value: Any) -> Any:  # noqa: ANN401 — Ibis expressions
     """Sum of a formula over rows; a constant formula counts once a row."""
+    if hasattr(value, "type") and value.type().is_boolean():
+        return value.cast("int32").sum().coalesce(0).cast("float64")  # faster than a sum of floats
     column = _as_column(value)
     if hasattr(column, "sum"):
         return column.sum().coalesce(0.0)

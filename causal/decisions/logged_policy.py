@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, Literal
 import numpy as np
 
 from causal.decisions.policy_result import Estimate, PolicyValue, policy_effect
-from causal.decisions.weighted_rewards import check_log, weighted_value
+from causal.decisions.weighted_rewards import check_log, refuse_impossible, weighted_value
 from causal.decisions.weights import warn_if_fragile, weight_diagnostics
 from causal.frame import Table, check_columns, check_one_of, codes, column_names
 from causal.rows import Groups, Rows, open_rows
@@ -111,9 +111,9 @@ def logged_policy_value(
     cells = [alias for alias in labels if alias != "g"]
     found = _Choices.counted(rows.sums(cells, {}), targets.sums(cells, {}), by)
     weighted = rows.attach(found.groups, {"t": found.share_of_logged()})
+    refuse_impossible(weighted, {**numeric, "t": "target_log"})
     estimate, sums = weighted_value(
         weighted,
-        {**numeric, "t": "target_log"},
         normalise=method == "snips",
         clip=None,
         largest_reward=0.0,

@@ -17,7 +17,9 @@ from causal.decisions.policy_result import Estimate, PolicyValue, policy_effect
 from causal.decisions.slates import slate_value
 from causal.decisions.target_policy import TargetPolicy, target_policy_on, unsupported_mass
 from causal.decisions.weighted_rewards import (
+    NotFiniteError,
     check_log,
+    refuse_impossible,
     refuse_propensity,
     weighted_value,
 )
@@ -374,10 +376,10 @@ def _answer(log: Table, question: _Question) -> PolicyValue:
     question.check()
     question.check_columns(log)
     if question.target_policy is None:
-        labels = {k: v for k, v in question.labels.items() if k == "g"}
-        rows = open_rows(log, numeric=question.numeric, labels=labels)
-        check_log(rows, question.numeric)
-        return _by_sums(rows, question, None)
+        try:  # sums that are needed anyway prove that numbers are finite
+            return _by_sums(_open(log, question, finite=False), question, None)
+        except NotFiniteError:
+            return _by_sums(_open(log, question, finite=True), question, None)
     columns, features = _read(log, question)
     target = target_policy_on(columns["a"], question.target_policy, question.actions)
     columns["t"] = target.of_logged
@@ -385,6 +387,15 @@ def _answer(log: Table, question: _Question) -> PolicyValue:
     if question.method in _BY_SUMS:
         return _by_sums(ArrayRows(columns, len(columns["r"])), question, cells)
     return _by_model(columns, features, target, question, cells)
+
+
+def _open(log: Table, question: _Question, *, finite: bool) -> Rows:
+    """Rows with the target's probabilities, checked."""
+    labels = {k: v for k, v in question.labels.items() if k == "g"}
+    rows = open_rows(log, numeric=question.numeric, labels=labels, finite=finite)
+    check_log(rows, question.numeric)
+    refuse_impossible(rows, question.names)
+    return rows
 
 
 def _read(log: Table, question: _Question) -> tuple[dict[str, NDArray[Any]], list[NDArray[Any]]]:
@@ -406,7 +417,6 @@ def _by_sums(rows: Rows, question: _Question, unsupported: float | None) -> Poli
     normalise = question.method == "snips"
     estimate, sums = weighted_value(
         rows,
-        question.names,
         normalise=normalise,
         clip=question.clip,
         largest_reward=max(abs(low), abs(high)),
@@ -430,7 +440,6 @@ def _by_model(
     # the weights are the same whatever the model: diagnostics come from the sums
     _, sums = weighted_value(
         ArrayRows(columns, len(columns["r"])),
-        question.names,
         normalise=True,
         clip=question.clip,
         largest_reward=max(abs(v) for v in reward_range),

@@ -1,8 +1,8 @@
 """Weighted means of rewards from sums alone: IPS and SNIPS, in numpy or inside the engine.
 
 Rows carry the aliases ``r`` (reward), ``p`` (propensity), ``t`` (target probability of the logged
-action) and, where rows share clusters, ``g``. One pass makes every sum, so a Parquet log never
-enters Python; a second reads the largest weights.
+action) and, where rows share clusters, ``g``. One pass makes the sums, so that a Parquet log never
+enters Python; short ones count rows and read the largest weights.
 """
 
 from __future__ import annotations
@@ -28,6 +28,11 @@ if TYPE_CHECKING:
 _BINS_AN_OCTAVE = 64
 _LEAST = 1e-300  # stands for weight 0, which has no logarithm
 _ILL_CONDITIONED = 1e-7  # a variance this far below its terms has lost half of its digits
+_MOST_FETCHED = 5  # times the largest weights that are needed; beyond that bins find the edge
+
+
+class NotFiniteError(ValueError):
+    """A sum of weights or rewards overflows, or something in it is infinite or NaN."""
 
 
 def check_log(rows: Rows, names: Mapping[str, str]) -> None:
@@ -40,6 +45,15 @@ def check_log(rows: Rows, names: Mapping[str, str]) -> None:
                 f"column {name!r}", rule, np.isnan(values), values, "drop or fill them"
             )
             raise ValueError(message)
+
+
+def refuse_impossible(rows: Rows, names: Mapping[str, str]) -> None:
+    """Refuse what is no probability in ``p`` and ``t``, by column and with counts."""
+    wrong = rows.where(lambda c: (c["p"] <= 0) | (c["p"] > 1) | (c["t"] < 0) | (c["t"] > 1))
+    if wrong.sums([], {}).n[0]:
+        columns = rows.fetch(["p", "t"])
+        refuse_propensity(names["p"], columns["p"])
+        refuse_target(names["t"], columns["t"])
 
 
 def refuse_propensity(name: str, values: NDArray[np.float64]) -> None:
@@ -62,7 +76,6 @@ def refuse_target(name: str, values: NDArray[np.float64]) -> None:
 
 def weighted_value(
     rows: Rows,
-    names: Mapping[str, str],
     *,
     normalise: bool,
     clip: float | None,
@@ -75,14 +88,17 @@ def weighted_value(
     Parameters
     ----------
     rows : Rows
-        With columns ``r p t`` and, if `clustered`, ``g``.
-    names : mapping from alias to column name
-        For complaints.
+        With columns ``r p t``, checked, and, if `clustered`, ``g``.
     normalise, clustered, lift : bool
     clip : float or None
         Largest weight that is used.
     largest_reward : float
         Largest absolute reward, for the bound on the clipping bias.
+
+    Raises
+    ------
+    NotFiniteError
+        If a sum is not finite.
 
     Notes
     -----
@@ -91,45 +107,48 @@ def weighted_value(
     U / (U - 1) sum_u (z_u - V x_u)^2 / (sum x)^2 over the U rows, or over the sums of U clusters.
     """
     weighted = _with_weights(rows, clip)
-    plain = _plain_sums(clip)
+    head = weighted.head()
+    edge = float(np.quantile(head.columns["v"], 1 - 2 * top_count(100) / 100))
+    plain = _plain_sums(clip, edge)
     for exact in (False, True):  # once more around exact centres, where the pilot misled
-        pilot = weighted.pilot(["r", "wr"], exact=exact)
+        pilot = (weighted if exact else head).pilot(["r", "wr"], exact=exact)
         columns = _columns(pilot, normalise=normalise, clip=clip, lift=lift)
         products = {} if clustered else _products(columns)
-        bins = weighted.sums(["bin"], plain | products)
-        if bins.values["bad"].sum():
-            _raise_bad(rows, names)
+        sums = weighted.sums([], plain | products)
         if clustered:
             scores = _Scores.of_clusters(weighted.sums(["g"], columns), list(columns))
         else:
-            scores = _Scores.of_rows(bins, list(columns))
+            scores = _Scores.of_rows(sums, list(columns))
         if scores.n_units < 2:
             what = "clusters" if clustered else "rows"
             raise ValueError(f"at least two {what} are required; got {scores.n_units}")
-        contrasts = _contrasts(scores, pilot, normalise=normalise, lift=lift, clip=clip)
-        if scores.well_conditioned(contrasts):
-            break
+        if np.isfinite(scores.totals).all():
+            contrasts = _contrasts(scores, pilot, normalise=normalise, lift=lift, clip=clip)
+            if scores.well_conditioned(contrasts):
+                break
+    if not np.isfinite(scores.totals).all():
+        raise NotFiniteError("sums of weights or rewards must be finite; they overflow; rescale")
     covariance = scores.covariance(contrasts)
     estimate = _estimate(scores, pilot, contrasts, covariance, normalise=normalise, lift=lift)
-    weight_error = math.sqrt(covariance[2, 2])
-    return estimate, _weight_sums(weighted, bins, weight_error, largest_reward)
+    return estimate, _weight_sums(
+        weighted,
+        sums,
+        edge,
+        mean=1.0 + scores.total("x" if clip is None else "u") / scores.total("1"),
+        mean_std_error=math.sqrt(covariance[2, 2]),
+        largest_reward=largest_reward,
+    )
 
 
 def _with_weights(rows: Rows, clip: float | None) -> Rows:
-    """Add weights w, weights as used v, weighted rewards wr and a bin on the logarithm of v."""
-    with np.errstate(all="ignore"):  # refused afterwards, with the rows that caused it
-        weighted = rows.derive({"w": lambda c: select(_possible(c), c["t"] / c["p"])})
+    """Add weights w, weights as used v and weighted rewards wr."""
+    weighted = rows.derive({"w": lambda c: c["t"] / c["p"]})
     if clip is not None:
         limit = clip
         weighted = weighted.derive({"v": lambda c: c["w"] - select(c["w"] > limit, c["w"] - limit)})
     else:
         weighted = weighted.derive({"v": lambda c: c["w"] * 1.0})
-    return weighted.derive({"wr": lambda c: c["v"] * c["r"], "bin": lambda c: _bin(c["v"])})
-
-
-def _possible(c: Mapping[str, Any]) -> Any:  # noqa: ANN401 — an array or an Ibis expression
-    """Whether both probabilities are probabilities."""
-    return (c["p"] > 0) & (c["p"] <= 1) & (c["t"] >= 0) & (c["t"] <= 1)
+    return weighted.derive({"wr": lambda c: c["v"] * c["r"]})
 
 
 def _bin(weight: Any) -> Any:  # noqa: ANN401 — an array or an Ibis expression
@@ -140,16 +159,13 @@ def _bin(weight: Any) -> Any:  # noqa: ANN401 — an array or an Ibis expression
     return (some.log2() * _BINS_AN_OCTAVE).floor()
 
 
-def _plain_sums(clip: float | None) -> dict[str, Expression]:
+def _plain_sums(clip: float | None, edge: float) -> dict[str, Expression]:
     """Sums that the diagnostics need, whatever the estimator."""
     limit = math.inf if clip is None else clip
     sums: dict[str, Expression] = {
         "weight": lambda c: c["v"],
         "square": lambda c: c["v"] * c["v"],
-        "raw": lambda c: c["w"] - 1.0,
-        "zero": lambda c: c["w"] == 0,
-        "rewarded": lambda c: (c["w"] > 0) & (c["r"] != 0),
-        "bad": lambda c: ~_possible(c),
+        "above": lambda c: c["v"] >= edge,
     }
     if clip is not None:
         sums["clipped"] = lambda c: c["w"] > limit
@@ -206,16 +222,16 @@ class _Scores:
     keys: NDArray[Any] | None = None
 
     @classmethod
-    def of_rows(cls, bins: Groups, columns: list[str]) -> _Scores:
+    def of_rows(cls, sums: Groups, columns: list[str]) -> _Scores:
         """Every row is a unit."""
-        n = int(bins.n.sum())
+        n = int(sums.n[0])
         names = (*columns, "1")
-        totals = np.array([*(bins.values[name].sum() for name in columns), n], dtype=np.float64)
+        totals = np.array([*(sums.values[name][0] for name in columns), n], dtype=np.float64)
         gram = np.empty((len(names), len(names)))
         gram[-1], gram[:, -1] = totals, totals
         for j, a in enumerate(columns):
             for k, b in enumerate(columns[j:], start=j):
-                gram[j, k] = gram[k, j] = bins.values[f"{a}*{b}"].sum()
+                gram[j, k] = gram[k, j] = sums.values[f"{a}*{b}"][0]
         return cls(names, totals, gram, n)
 
     @classmethod
@@ -322,33 +338,43 @@ def _estimate(
 
 
 def _weight_sums(
-    weighted: Rows, bins: Groups, mean_std_error: float, largest_reward: float
+    weighted: Rows,
+    sums: Groups,
+    edge: float,
+    *,
+    mean: float,
+    mean_std_error: float,
+    largest_reward: float,
 ) -> WeightSums:
-    """Sums for the diagnostics; the largest weights are read out of the uppermost bins."""
-    n = int(bins.n.sum())
-    from_the_top = np.cumsum(bins.n[::-1])[::-1]
-    enough = np.flatnonzero(from_the_top >= top_count(n))[-1]
-    # a hair below the bin's edge: the logarithm is rounded
-    edge = 2.0 ** (float(bins.keys["bin"][enough]) / _BINS_AN_OCTAVE) * (1 - 1e-9)
-    edge = edge if edge > 2 * _LEAST else 0.0
-    top = weighted.where(lambda c: c["v"] >= edge).fetch(["v"])["v"]
-    total = {name: float(values.sum()) for name, values in bins.values.items()}
+    """Sums for the diagnostics, with the largest weights themselves."""
+    n = int(sums.n[0])
+    total = {name: float(values[0]) for name, values in sums.values.items()}
+    if not top_count(n) <= total["above"] <= _MOST_FETCHED * top_count(n):
+        edge = _edge(weighted, n)
     return WeightSums(
         n=n,
         total=total["weight"],
         squares=total["square"],
-        top=top,
-        mean=1.0 + total["raw"] / n,
+        top=weighted.where(lambda c: c["v"] >= edge).fetch(["v"])["v"],
+        mean=mean,
         mean_std_error=mean_std_error,
-        n_zero=int(total["zero"]),
-        rewarded=int(total["rewarded"]),
+        n_zero=_count(weighted, lambda c: c["t"] == 0),
+        rewarded=_count(weighted, lambda c: (c["t"] > 0) & (c["r"] != 0)),
         n_clipped=int(total.get("clipped", 0)),
         clipping_bias_bound=total.get("excess", 0.0) / n * largest_reward,
     )
 
 
-def _raise_bad(rows: Rows, names: Mapping[str, str]) -> None:
-    """Say which probabilities are none."""
-    columns = rows.fetch(["p", "t"])
-    refuse_propensity(names["p"], columns["p"])
-    refuse_target(names["t"], columns["t"])
+def _edge(weighted: Rows, n: int) -> float:
+    """A weight that the `top_count(n)` largest reach, and few others, from counts in bins."""
+    bins = weighted.derive({"bin": lambda c: _bin(c["v"])}).sums(["bin"], {})
+    from_the_top = np.cumsum(bins.n[::-1])[::-1]
+    enough = np.flatnonzero(from_the_top >= top_count(n))[-1]
+    # a hair below the bin's edge: the logarithm is rounded
+    edge = 2.0 ** (float(bins.keys["bin"][enough]) / _BINS_AN_OCTAVE) * (1 - 1e-9)
+    return edge if edge > 2 * _LEAST else 0.0
+
+
+def _count(rows: Rows, condition: Expression) -> int:
+    """How many rows meet a condition; as a filter, which files often answer from their figures."""
+    return int(rows.where(condition).sums([], {}).n[0])
