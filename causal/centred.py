@@ -205,7 +205,8 @@ def _scaled(pilot: Pilot, left: str, right: str | None, weight: str | None) -> E
 
 def _from_centre(c: Any, pilot: Pilot, name: str) -> Any:  # noqa: ANN401 — columns
     """A column around its centre, in units of its scale."""
-    value, scale = c[name] - pilot.centre[name], pilot.scale[name]
+    value, centre, scale = c[name], pilot.centre[name], pilot.scale[name]
+    value = value if centre == 0.0 else value - centre
     return value if scale == 1.0 else value * (1 / scale)
 
 
