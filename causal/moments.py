@@ -399,7 +399,7 @@ def unit_cube(data: Table, *, columns: Sequence[str], by: Sequence[str], unit: s
     table = open_table(data, columns=[*columns, *by, unit])
     rows = EngineRows.opened(table, names.numeric, names.labels)
     _no_gaps(rows, names.numeric)
-    cube = rows.grouped([*names.by, "unit"], {c: _column(c) for c in names.values}).table
+    cube = rows.grouped_table([*names.by, "unit"], {c: _column(c) for c in names.values})
     back = {name: cube[alias] for alias, name in {**names.labels, **names.numeric}.items()}
     return cube.select(**back, n_rows=cube["n"].cast("int64"))
 

@@ -110,7 +110,7 @@ def _steps(study: Study, n_sources: int, *, progress: bool) -> Iterator[Callable
     with tqdm(total=n * n_sources, file=sys.stderr, unit="step", leave=False) as bar:
 
         def step(name: str) -> None:
-            bar.set_description_str(name[:40], refresh=False)
+            bar.set_description_str(name[:40])
             bar.update()
 
         yield step

@@ -30,7 +30,7 @@ from sklearn.linear_model import LinearRegression
 
 import causal
 import experiments
-from causal import Effect, EffectCurve, PolicyValue
+from causal import Effect, EffectCurve, PolicyValue, engine_rows
 
 EXPERIMENT = ("outcome", "arm", "covariate", "cluster", "unit", "weight", "clicks", "views",
               "segment", "day", "triggered")  # fmt: skip
@@ -259,6 +259,13 @@ def test_callers_table_is_never_changed(analysis):
 @pytest.mark.parametrize("kind", [k for k in INTAKES if k != "pandas"])
 def test_every_kind_of_table_gives_the_same_result(analysis, kind, tmp_path):
     table = INTAKES[kind](analysis.table(), tmp_path)
+    assert_same(analysis.run(table), analysis.run(), rtol=1e-12)
+
+
+@EACH
+def test_units_that_stay_in_the_engine_give_the_same_result(analysis, tmp_path, monkeypatch):
+    monkeypatch.setattr(engine_rows, "_MANY_GROUPS", 0)
+    table = INTAKES["parquet file"](analysis.table(), tmp_path)
     assert_same(analysis.run(table), analysis.run(), rtol=1e-12)
 
 

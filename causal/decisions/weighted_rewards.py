@@ -108,7 +108,7 @@ def weighted_value(
     """
     weighted = _with_weights(rows, clip)
     head = weighted.head()
-    edge = float(np.quantile(head.columns["v"], 1 - 2 * top_count(100) / 100))
+    edge = float(np.quantile(head.fetch(["v"])["v"], 1 - 2 * top_count(100) / 100))
     plain = _plain_sums(clip, edge)
     for exact in (False, True):  # once more around exact centres, where the pilot misled
         pilot = (weighted if exact else head).pilot(["r", "wr"], exact=exact)

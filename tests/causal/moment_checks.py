@@ -4,6 +4,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
+from causal import engine_rows
 from causal import rows as rows_module
 from causal.moments import group_moments
 
@@ -31,6 +32,7 @@ def log(n=3000, seed=0):
 def engine_moments(frame, **roles):
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(rows_module, "_IN_ENGINE_FROM", 0)
+        patch.setattr(engine_rows, "_MANY_GROUPS", 0)
         return group_moments(frame, **roles)
 
 

@@ -7,7 +7,7 @@ import pandas as pd
 import pytest
 from moment_checks import PATHS, assert_exact
 
-from causal import rows as rows_module
+from causal.verbs import HEAD_ROWS
 
 
 @PATHS
@@ -30,7 +30,7 @@ def test_four_values_at_an_offset_have_their_spread(path):
 @pytest.mark.parametrize("first", [0.0, 1e9, -1e12])
 def test_a_misleading_start_of_the_table_loses_nothing(path, by, first):
     rng = np.random.default_rng(0)
-    n = 2 * rows_module._PILOT_ROWS
+    n = 2 * HEAD_ROWS
     head = pd.DataFrame({"x": first + rng.integers(0, 5, n), "arm": "first"})
     tail = pd.DataFrame({"x": 1e9 + 7 + rng.integers(0, 5, n), "arm": "rest"})
     frame = pd.concat([head, tail], ignore_index=True)

@@ -15,6 +15,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from moment_checks import BY, COLUMNS, EXACT, PATHS, assert_exact, assert_same, engine_moments, log
 
+from causal import engine_rows
 from causal import rows as rows_module
 from causal.moments import (
     Moments,
@@ -31,6 +32,7 @@ from causal.rows import open_rows
 def in_engine(monkeypatch):
     """Tables in memory take the engine's path whatever their number of rows."""
     monkeypatch.setattr(rows_module, "_IN_ENGINE_FROM", 0)
+    monkeypatch.setattr(engine_rows, "_MANY_GROUPS", 0)
 
 
 # --- exact ----------------------------------------------------------------------------------------

@@ -12,9 +12,11 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from causal import engine_rows
 from causal import rows as rows_module
 from causal.frame import open_table
 from causal.rows import ArrayRows, EngineRows, both, open_rows, present, select
+from causal.verbs import HEAD_ROWS
 
 NUMERIC = {"y": "watch s", "z": "gifts"}
 LABELS = {"arm": "arm", "who": "viewer"}
@@ -93,7 +95,10 @@ def test_sums_are_those_of_pandas():
         assert found.n.tolist() == wanted["size"].tolist()
 
 
-def test_verbs_chain_alike():
+@pytest.mark.parametrize("many", [0, 1_000_000], ids=["stay in the engine", "come back"])
+def test_verbs_chain_alike(many, monkeypatch):
+    monkeypatch.setattr(engine_rows, "_MANY_GROUPS", many)
+
     def chained(rows):
         rows = rows.where(lambda c: c["z"] > 0).derive({"twice": lambda c: c["z"] * 2.0})
         units = rows.grouped(["arm", "who"], {"t": lambda c: c["twice"], "y": FORMULAS["y"]})
@@ -223,7 +228,7 @@ def test_pilot_is_near_and_a_power_of_two(values, exact):
 
 
 def test_exact_pilot_looks_at_all_rows():
-    n = rows_module._PILOT_ROWS
+    n = HEAD_ROWS
     values = np.r_[np.zeros(n), np.full(n, 1e9)]
     frame = pd.DataFrame({"watch s": values, "gifts": 1, "arm": "A", "viewer": 1})
     for kind in ("memory", "private"):
@@ -282,10 +287,10 @@ def test_private_engines_are_freed():
     import gc
     import weakref
 
-    rows = opened(log(), "private").grouped(["arm"], {})
-    engine = weakref.ref(rows.table.get_backend())
+    table = opened(log(), "private").grouped_table(["arm"], {})
+    engine = weakref.ref(table.get_backend())
     assert engine() is not None
-    del rows
+    del table
     for _ in range(3):
         gc.collect()
     assert engine() is None

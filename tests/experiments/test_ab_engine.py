@@ -9,6 +9,7 @@ import pyarrow.parquet as pq
 import pytest
 from ab_tables import log, with_gaps
 
+import causal.engine_rows
 import causal.rows
 from causal import EstimationWarning
 from experiments import Mean, Quantile, Ratio, ab_curve, ab_test, ab_tests, srm_test
@@ -21,6 +22,7 @@ def both_ways(monkeypatch, read):
     """What `read` returns with numpy, and with every table in the engine."""
     small = read()
     monkeypatch.setattr(causal.rows, "_IN_ENGINE_FROM", 0)
+    monkeypatch.setattr(causal.engine_rows, "_MANY_GROUPS", 0)
     return small, read()
 
 
@@ -123,6 +125,7 @@ def test_ab_test_with_a_covariate_of_leverage_one_is_refused_in_the_engine(monke
     frame["alone"] = 0.0
     frame.loc[[5, frame.index[frame["arm"] != frame["arm"].iloc[5]][0]], "alone"] = 1.0
     monkeypatch.setattr(causal.rows, "_IN_ENGINE_FROM", 0)
+    monkeypatch.setattr(causal.engine_rows, "_MANY_GROUPS", 0)
     with pytest.raises(ValueError, match="leverage 1"):
         ab_test(frame, metric=Mean("watch_s", covariates=["alone"]), arm="arm")
 
