@@ -48,11 +48,10 @@ def arm_quantile(
     n = int(rows.sums([], {}).n[0])
     q = metric.q
     rank = max(1, math.ceil(n * q - 1e-9))
-    value = float(rows.order_statistics("y", [rank])[0])
+    sigma, n_clusters = math.sqrt(q * (1 - q) / n), None
     if records.clusters == "coarser":
+        value = float(rows.order_statistics("y", [rank])[0])
         sigma, n_clusters = _clustered_sigma(rows, value, n)
-    else:
-        sigma, n_clusters = math.sqrt(q * (1 - q) / n), None
     z = critical_value(level)
     low, high = math.ceil(n * (q - z * sigma)), math.ceil(n * (q + z * sigma))
     if low < 1 or high > n:
@@ -60,7 +59,7 @@ def arm_quantile(
             f"{metric.label!r} of arm {arm!r}: {n} records are too few for the {q:g} quantile at "
             f"level {level}; take a quantile nearer the middle, or more data"
         )
-    below, above = rows.order_statistics("y", [low, high])
+    value, below, above = rows.order_statistics("y", [rank, low, high]).tolist()
     if above == below:
         warnings.warn(
             f"{metric.label!r} of arm {arm!r}: ties at {value:.6g} make the interval's width 0; "
@@ -68,7 +67,7 @@ def arm_quantile(
             EstimationWarning,
             stacklevel=5,
         )
-    return ArmQuantile(value, (float(above - below) / (2 * z)) ** 2, n, n_clusters)
+    return ArmQuantile(value, ((above - below) / (2 * z)) ** 2, n, n_clusters)
 
 
 def _clustered_sigma(rows: Rows, value: float, n: int) -> tuple[float, int]:

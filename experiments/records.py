@@ -139,11 +139,8 @@ class Log:
 
     def _is_plain(self, metric: Metric) -> bool:
         """Whether rows are the metric's records as they are."""
-        if isinstance(metric, Quantile) or self.record_key(metric) is not None:
-            return False
-        changed = metric.winsor if isinstance(metric, Mean) else metric.covariate_ratio
         weighed = self.weight is not None or self.trigger is not None
-        return not (changed or weighed or self.gaps(metric))
+        return not (weighed or self.gaps(metric)) and _sums_rows(metric, self.cluster)
 
     @cached_property
     def arms(self) -> list[Any]:
@@ -309,8 +306,8 @@ def open_log(
         numbers["trigger"] = trigger
     labels = {"arm": arm} | {alias: name for name, alias in keys.items()}
     shape = (tuple(metrics), arm, numeric, keys, unit, cluster, weight, trigger, tuple(cells))
-    keyed = [_record_key(m, cluster) is not None for m in metrics]
-    summed = weight is None and (all(keyed) or not any(keyed))
+    keyed = all(_record_key(m, cluster) is not None for m in metrics)
+    summed = weight is None and (keyed or all(_sums_rows(m, cluster) for m in metrics))
     log = _log(frame, shape, numbers, labels, finite=not summed)
     if summed and not log.sums_are_finite():
         log = _log(frame, shape, numbers, labels, finite=True)
@@ -337,6 +334,13 @@ def _log(
 def _record_key(metric: Metric, cluster: str | None) -> str | None:
     """The column whose values are the metric's records."""
     return cluster if isinstance(metric, Ratio) else metric.per
+
+
+def _sums_rows(metric: Metric, cluster: str | None) -> bool:
+    """Whether the metric is made of sums over rows as they are."""
+    if isinstance(metric, Quantile) or _record_key(metric, cluster) is not None:
+        return False
+    return (metric.winsor if isinstance(metric, Mean) else metric.covariate_ratio) is None
 
 
 def record_aliases(metric: Metric) -> dict[str, str]:

@@ -204,7 +204,9 @@ def test_refuse_names_the_first_five_rows():
             rows.refuse(lambda c: c["z"] > 3, "z", name="gifts", rule="be < 4", do="drop them")
 
 
-def test_order_statistics_are_exact():
+@pytest.mark.parametrize("many", [100, 1_000_000], ids=["in the engine", "fetched"])
+def test_order_statistics_are_exact(many, monkeypatch):
+    monkeypatch.setattr(engine_rows, "_MANY_VALUES", many)
     frame = log().fillna(0.0)
     wanted = np.sort(frame["watch s"].to_numpy())
     ranks = [1, 2, 250, 499, 500, 250]
