@@ -20,7 +20,7 @@ _BAND_DIRECTIONS = 65_536
 
 def critical_value(level: float, df: float | None = None) -> float:
     """Two-sided critical value: normal, or t with `df` degrees of freedom."""
-    if not 0 < level < 1:
+    if not isinstance(level, int | float | np.number) or not 0 < level < 1:
         raise ValueError(f"level must be in (0, 1); got {level!r}; 95 % is 0.95")
     tail = 0.5 * (1 - level)  # (1 + level) / 2 would round to 1 near level 1
     return -float(special.ndtri(tail) if df is None else special.stdtrit(df, tail))

@@ -24,7 +24,7 @@ from causal.distributions import (
     unit_diagonal,
     wald_test,
 )
-from causal.values import finite, frozen_json, known_fields, read_only, thawed_json
+from causal.values import finite, frozen_details, frozen_json, known_fields, read_only, thawed_json
 from causal.words import estimand_in_words, number_in_words, p_in_words, unit_in_words
 
 if TYPE_CHECKING:
@@ -105,7 +105,7 @@ class Effect:
         if self.baseline_variance is not None:
             _not_negative("baseline_variance", self.baseline_variance)
         _set_counts(self)
-        object.__setattr__(self, "details", frozen_json(self.details, "details"))
+        object.__setattr__(self, "details", frozen_details(self.details))
 
     def __reduce__(self) -> tuple[Any, ...]:
         return Effect.from_dict, (self.to_dict(),)
@@ -218,7 +218,13 @@ class Effect:
         b = r - t2 * c_eb
         c = r * r - t2 * v_e
         root = math.sqrt(max(b * b - a * c, 0.0))
-        return (b - root) / a, (b + root) / a
+        low, high = (b - root) / a, (b + root) / a
+        if not (math.isfinite(low) and math.isfinite(high)):
+            raise ValueError(
+                f"a relative interval over a control level of {self.baseline:.6g} is beyond a "
+                "double; read the absolute effect"
+            )
+        return low, high
 
     def _over_baseline(self) -> tuple[float, float, float, float]:
         """Estimate, its variance, the baseline's and their covariance, all in baselines.
@@ -352,7 +358,7 @@ class EffectCurve:
         object.__setattr__(self, "index", frozen_json(tuple(self.index), "index"))
         object.__setattr__(self, "estimate", read_only(self.estimate))
         object.__setattr__(self, "cov", read_only(self.cov))
-        object.__setattr__(self, "details", frozen_json(self.details, "details"))
+        object.__setattr__(self, "details", frozen_details(self.details))
         k = len(self.index)
         if k == 0 or self.estimate.shape != (k,) or self.cov.shape != (k, k):
             raise ValueError(
@@ -365,12 +371,12 @@ class EffectCurve:
             raise ValueError(
                 "estimate and cov must be finite; leave out, or refuse, a cell with too few rows"
             )
-        scale = float(np.abs(self.cov).max())
-        if np.diag(self.cov).min() < 0 or not np.allclose(
-            self.cov, self.cov.T, rtol=1e-8, atol=1e-12 * scale
-        ):
+        if np.diag(self.cov).min() < 0:
             raise ValueError("cov must be symmetric with a diagonal >= 0")
-        least = float(np.linalg.eigvalsh(unit_diagonal(self.cov)[0]).min())
+        correlation = unit_diagonal(self.cov)[0]
+        if not np.allclose(correlation, correlation.T, rtol=0, atol=1e-8):
+            raise ValueError("cov must be symmetric with a diagonal >= 0")
+        least = float(np.linalg.eigvalsh(correlation).min())
         if least < -1e-6 * k:
             raise ValueError(
                 "cov must be positive semi-definite: no average of the points may have a negative "
@@ -466,9 +472,12 @@ class EffectCurve:
         Directions without variance are left out of the statistic, and its degrees of
         freedom count the rest.
         """
-        distance = self.estimate - np.broadcast_to(
-            np.asarray(null, dtype=np.float64), self.estimate.shape
-        )
+        null = np.asarray(null, dtype=np.float64)
+        if null.shape not in ((), self.estimate.shape):
+            raise ValueError(
+                f"null must be a number or {self.estimate.shape[0]} of them; got {null.shape}"
+            )
+        distance = self.estimate - null
         if not np.isfinite(distance).all():
             raise ValueError(f"null must be finite; got {null!r}")
         return wald_test(distance, self.cov, self.df)

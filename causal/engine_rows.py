@@ -113,7 +113,7 @@ class EngineRows:
         if not groups.keys:
             constants = {k: as_column(float(v[0])) for k, v in values.items()}
             return self._with(self.table.mutate(**constants))
-        keys = {f"key_of_{k}": _key_values(v) for k, v in groups.keys.items()}
+        keys = {f"key_of_{k}": label_array(v) for k, v in groups.keys.items()}
         small = _beside(self.table, pa.table({**keys, **values}))
         same = [self.table[k] == small[f"key_of_{k}"] for k in groups.keys]
         joined = self.table.inner_join(small, same)
@@ -259,9 +259,8 @@ def _checked(
         holding_nan = [a for a in suspect if counts[f"nan{index[a]}"]]
         missing |= {a: missing[a] + int(counts[f"nan{index[a]}"]) for a in holding_nan}
     for a in suspect:
-        if a in numeric:
-            what = (f"column {names[a]!r}", "be finite", "drop or replace them")
-            _refuse(cast, cast[a].isinf(), a, *what)
+        what = (f"column {names[a]!r}", "be finite", "drop or replace them")
+        _refuse(cast, cast[a].isinf(), a, *what)
     for a in labels:
         if missing[a]:
             what = (f"column {names[a]!r}", "be present (not missing)", "drop or fill them")
@@ -328,8 +327,8 @@ def _key_array(column: pa.ChunkedArray) -> NDArray[Any]:
     return np.asarray(column.to_numpy())
 
 
-def _key_values(keys: NDArray[Any]) -> pa.Array:
-    """Labels on their way back into the engine."""
+def label_array(keys: NDArray[Any]) -> pa.Array:
+    """Labels as Arrow, on their way out or back into the engine."""
     return pa.array(keys.tolist() if keys.dtype == object else keys)
 
 

@@ -144,14 +144,14 @@ def codes(values: NDArray[Any]) -> tuple[NDArray[np.int64], NDArray[Any]]:
     codes : int64 array (n,)
         ``levels[codes]`` is `values`.
     levels : array (g,)
-        Sorted distinct labels.
+        Sorted distinct labels; numbers come before text.
 
     Raises
     ------
     ValueError
         If a label is missing.
     TypeError
-        If labels cannot be ordered among themselves.
+        If labels are of kinds that have no order, such as text and times.
     """
     try:
         found, levels = pd.factorize(np.asarray(values), sort=True)
@@ -274,7 +274,7 @@ def open_table(
         backend.con.execute("SET allowed_paths = ?", [allowed])
         backend.con.execute("SET enable_external_access = false")
     table = backend.table(name)
-    return table.select(**{column: table[f"c{j}"] for j, column in enumerate(wanted)})
+    return table.select(*[table[f"c{j}"].name(column) for j, column in enumerate(wanted)])
 
 
 def fetch_arrow(table: ir.Table) -> pa.Table:
@@ -490,6 +490,9 @@ def _labels(name: str, column: _Column, *, keep: bool) -> NDArray[Any]:
             )
         )
     values = _arrow_labels(name, array)
+    if values.dtype.kind == "f" and np.isinf(values).any():
+        bad = np.isinf(values)
+        raise ValueError(offenders(f"column {name!r}", "be finite", bad, values, "drop them"))
     if absent.any():
         values = values.astype(object)
         values[absent] = None
@@ -501,8 +504,7 @@ def _arrow_labels(name: str, array: pa.Array) -> NDArray[Any]:
     kind = array.type
     if _is_number(kind) or pa.types.is_boolean(kind) or pa.types.is_decimal(kind):
         if pa.types.is_decimal(kind):
-            whole = kind.scale == 0 and kind.precision <= 38
-            array = array.cast(pa.int64() if whole else pa.float64())
+            array = _decimal_labels(name, array)
         fill: Any = False if pa.types.is_boolean(kind) else 0
         return tidy_labels(pc.fill_null(array, fill).to_numpy(zero_copy_only=False))
     if pa.types.is_timestamp(kind):
@@ -522,6 +524,16 @@ def _arrow_labels(name: str, array: pa.Array) -> NDArray[Any]:
     return np.asarray(
         levels[pc.fill_null(encoded.indices, len(levels) - 1).to_numpy(zero_copy_only=False)]
     )
+
+
+def _decimal_labels(name: str, array: pa.Array) -> pa.Array:
+    """Decimals as whole numbers where they have no places."""
+    try:
+        return array.cast(pa.int64() if array.type.scale == 0 else pa.float64())
+    except pa.ArrowInvalid:
+        raise ValueError(
+            f"column {name!r} must hold labels below 2**63; it holds larger ones: make them text"
+        ) from None
 
 
 def tidy_labels(values: NDArray[Any]) -> NDArray[Any]:

@@ -19,7 +19,8 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from causal.centred import centred_moments
-from causal.frame import Table, check_columns, column_names, listed, open_table
+from causal.engine_rows import label_array
+from causal.frame import Table, check_columns, column_names, fetch_arrow, listed, open_table
 from causal.parquet import read_schema
 from causal.rows import EngineRows, Expression, Rows, combined_codes, open_rows, present
 
@@ -40,7 +41,7 @@ __all__ = [
 ]
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Moments:
     """Counts, means and centred cross products by group.
 
@@ -75,6 +76,22 @@ class Moments:
 
     def __len__(self) -> int:
         return len(self.n)
+
+    def __eq__(self, other: object) -> bool:
+        if not isinstance(other, Moments):
+            return NotImplemented
+        mine, theirs = (
+            (m.columns, m.by, m.unit, m.keys.to_pydict(), m.weight is None) for m in (self, other)
+        )
+        if mine != theirs or len(self) != len(other):
+            return False
+        arrays = (
+            (m.n, m.mean, m.cross, m.n if m.weight is None else m.weight) for m in (self, other)
+        )
+        return all(np.array_equal(a, b) for a, b in zip(*arrays, strict=True))
+
+    def __hash__(self) -> int:
+        return hash((self.columns, self.by, self.unit, self.n.tobytes(), self.mean.tobytes()))
 
     def merge(self, other: Moments, *, disjoint_units: bool = False) -> Moments:
         """Moments of both parts together; groups that only one part has are kept.
@@ -141,7 +158,7 @@ class Moments:
         check_columns(self.by, {"by": listed(by, "by")})
         return self._pooled(tuple(by))
 
-    def select(self, **key_values: object) -> Moments:
+    def select(self, /, **key_values: object) -> Moments:
         """Only the groups whose keys have these values.
 
         Raises
@@ -345,7 +362,7 @@ def group_moments(
     groups, mean, cross, total = centred_moments(
         rows, names.values, names.by, weight=None if weight is None else "weight"
     )
-    keys = [pa.array(groups.keys[alias].tolist()) for alias in names.by]
+    keys = [label_array(groups.keys[alias]) for alias in names.by]
     return Moments(
         columns=tuple(columns),
         by=tuple(by),
@@ -375,8 +392,10 @@ def unit_cube(data: Table, *, columns: Sequence[str], by: Sequence[str], unit: s
     Returns
     -------
     ibis table
-        Columns `by`, `unit`, ``n_rows`` and the sums under their own names. Cubes of two days are
-        joined by appending and summing by (`by`, `unit`): exact also for units in both.
+        Columns `by`, `unit`, ``n_rows`` and the sums under their own names; in memory, but for an
+        Ibis table in its own engine. ``cube.to_parquet(path)`` keeps it. Cubes of two days are
+        joined by appending (``cube.union(other)``) and summing by (`by`, `unit`): exact also for
+        units in both.
 
     Raises
     ------
@@ -400,8 +419,15 @@ def unit_cube(data: Table, *, columns: Sequence[str], by: Sequence[str], unit: s
     rows = EngineRows.opened(table, names.numeric, names.labels)
     _no_gaps(rows, names.numeric)
     cube = rows.grouped_table([*names.by, "unit"], {c: _column(c) for c in names.values})
-    back = {name: cube[alias] for alias, name in {**names.labels, **names.numeric}.items()}
-    return cube.select(**back, n_rows=cube["n"].cast("int64"))
+    aliases = {**names.labels, **names.numeric}
+    back = [cube[alias].name(name) for alias, name in aliases.items()]
+    named = cube.select(*back, cube["n"].cast("int64").name("n_rows"))
+    if not rows.owned:
+        return named
+    import ibis  # noqa: PLC0415 — loaded only when used
+
+    # in memory: the private engine can reach no file, nor another cube
+    return ibis.memtable(fetch_arrow(named))
 
 
 def least_squares_from(
@@ -427,7 +453,8 @@ def least_squares_from(
     ValueError
         If a column is absent, regressors are collinear, or there are no degrees of freedom left.
     """
-    check_columns(moments.columns, {"outcome": outcome, "regressors": list(regressors)})
+    regressors = listed(regressors, "regressors")
+    check_columns(moments.columns, {"outcome": outcome, "regressors": regressors})
     m = moments.roll_up([])
     y = moments.columns.index(outcome)
     x = [moments.columns.index(name) for name in regressors]

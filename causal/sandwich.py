@@ -324,7 +324,7 @@ def hac_meat(rows: Rows, lags: int | None, time: ArrayLike | None) -> NDArray[np
     ValueError
         If `lags` reaches the number of rows, or a time is missing or repeats.
     """
-    lags = int(4 * (rows.n / 100) ** (2 / 9)) if lags is None else lags
+    lags = int(4 * (rows.n / 100) ** (2 / 9) if lags is None else lags)
     if lags >= rows.n:
         raise ValueError(f"lags must be below the number of rows, {rows.n}; got {lags}")
     scores = rows.basis() * rows.starred()
@@ -341,7 +341,10 @@ def hac_meat(rows: Rows, lags: int | None, time: ArrayLike | None) -> NDArray[np
 
 def _time_order(time: NDArray[Any]) -> NDArray[np.intp]:
     """Order of the rows in time; raises if a time repeats."""
-    order = np.argsort(time, kind="stable")
+    try:
+        order = np.argsort(time, kind="stable")
+    except TypeError as error:
+        raise TypeError(f"time must be of one kind, all numbers or all dates; {error}") from None
     ordered = time[order]
     again = ordered[1:][ordered[1:] == ordered[:-1]]
     if len(again):

@@ -17,6 +17,13 @@ JsonScalar: TypeAlias = str | int | float | bool | None
 JsonValue: TypeAlias = "JsonScalar | Sequence[JsonValue] | Mapping[str, JsonValue]"
 
 
+def frozen_details(value: object) -> Any:  # noqa: ANN401 — a JSON value of any kind
+    """Read-only copy of a mapping of JSON values."""
+    if not isinstance(value, Mapping):
+        raise TypeError(f"details must be a mapping; got {type(value).__name__}")
+    return frozen_json(value, "details")
+
+
 def frozen_json(value: Any, name: str) -> Any:  # noqa: ANN401 — a JSON value of any kind
     """Read-only copy of a JSON value; numpy scalars become Python's, sequences tuples.
 

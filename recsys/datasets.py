@@ -10,7 +10,7 @@ from __future__ import annotations
 import warnings
 from importlib.resources import as_file, files
 from pathlib import Path
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Literal, TypedDict
 
 import pandas as pd
 import pyarrow.parquet as pq
@@ -20,11 +20,20 @@ from recsys.log import ScoredTreatments
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
+
+class _NoWords(TypedDict):
+    keep_default_na: Literal[False]
+    na_values: list[str]
+
+
 LIVEREC_ORIGIN = pd.Timestamp("2019-07-01", tz="UTC")
 """Stands for period 0 of LiveRec, whose true date is not published."""
 
 KUAIRAND_POOL_SIZE = 7_583
 """Videos in KuaiRand's pool of random exposures, as its description says."""
+
+_WORDS_STAY: _NoWords = {"keep_default_na": False, "na_values": [""]}
+"""How a CSV is read: empty is missing, but an author may be called NA."""
 
 _USER_FEATURES = tuple(f"user_feature_{i}" for i in range(4))
 _AFFINITY = "user-item_affinity_"
@@ -383,9 +392,9 @@ def _read_csv(
             _check_header(path, list(types), found)
             extra = [name for name in found if prefix is not None and name.startswith(prefix)]
             types |= dict.fromkeys(extra, "float64")
-            frame = pd.read_csv(path, usecols=list(types), dtype=types)
+            frame = pd.read_csv(path, usecols=list(types), dtype=types, **_WORDS_STAY)
         else:
-            frame = pd.read_csv(path, header=None, names=list(types), dtype=types)
+            frame = pd.read_csv(path, header=None, names=list(types), dtype=types, **_WORDS_STAY)
     except (ValueError, OSError, EOFError) as error:
         message = str(error)
         raise ValueError(

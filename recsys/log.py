@@ -232,13 +232,15 @@ class ScoredTreatments:
             _check_window(outcome_window)
         if not self.n_rows:
             raise ValueError("the table of treatments must have rows; got 0")
+        # read once: a lazy table may give its rows in another order next time
+        treatments = self.frame if _is_at_rest(self.frame) else to_arrow(self.frame)
         sources = {
-            "treatments": to_arrow(self.frame, columns=[c.name for c in IMPRESSION_COLUMNS]),
+            "treatments": to_arrow(treatments, columns=[c.name for c in IMPRESSION_COLUMNS]),
             "outcomes": to_arrow(self.outcomes, columns=[c.name for c in OUTCOME_COLUMNS]),
         }
         with engine(**sources) as backend:
             found = outcome_columns(backend, outcome_window=outcome_window)
-        frame = _pandas_copy(self.frame)
+        frame = _pandas_copy(treatments)
         for name in found.column_names:
             if name in frame.columns:
                 raise ValueError(
@@ -335,6 +337,11 @@ def _check_window(outcome_window: object) -> None:
         raise TypeError(f"outcome_window must be a timedelta or None; got {kind}")
     if outcome_window <= timedelta(0):
         raise ValueError(f"outcome_window must be positive; got {outcome_window}")
+
+
+def _is_at_rest(data: Table) -> bool:
+    """Whether a table gives its rows in the same order each time: files and frames in memory."""
+    return isinstance(data, (str, Path, list, tuple, pd.DataFrame))
 
 
 def _pandas_copy(data: Table) -> pd.DataFrame:

@@ -577,7 +577,12 @@ def _outcomes_with_impressions(treatments: View, outcomes: View) -> ir.Table:
         scored_at=treatments.value("timestamp") if treatments.has("timestamp") else unknown,
         shown=treatments.given("position") if treatments.has("position") else ibis.literal(True),
     )
-    return left.left_join(right, left.outcome_of == right.known)
+    # as decimals where unsigned: the engine's filter on Arrow does not take such keys
+    keys = [
+        key.cast("decimal(20, 0)") if key.type().is_uint64() else key
+        for key in (left.outcome_of, right.known)
+    ]
+    return left.left_join(right, keys[0] == keys[1])
 
 
 def _if_any(

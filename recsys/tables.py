@@ -187,7 +187,7 @@ def engine(**tables: ArrowSource) -> Iterator[BaseBackend]:
     ------
     ibis.BaseBackend
         `.table(name)` gives the Ibis table. Time zone UTC; no access to files, network or
-        extensions; `LIVELIFT_THREADS` limits its threads.
+        extensions; `LIVELIFT_THREADS` and `LIVELIFT_MEMORY_LIMIT` bound it.
 
     Raises
     ------
@@ -204,10 +204,7 @@ def engine(**tables: ArrowSource) -> Iterator[BaseBackend]:
     import duckdb  # noqa: PLC0415 — loaded only when used
     import ibis  # noqa: PLC0415 — loaded only when used
 
-    config: dict[str, str | bool | int | float | list[str]] = {"enable_external_access": False}
-    if "LIVELIFT_THREADS" in os.environ:
-        config["threads"] = os.environ["LIVELIFT_THREADS"]
-    connection = duckdb.connect(config=config)
+    connection = duckdb.connect(config=_limits())
     try:
         for name, source in tables.items():
             connection.register(name, source)
@@ -220,6 +217,20 @@ def engine(**tables: ArrowSource) -> Iterator[BaseBackend]:
         raise ValueError(f"{', '.join(files[:5])}: cannot be read as Parquet ({reason})") from error
     finally:
         connection.close()
+
+
+def _limits() -> dict[str, Any]:
+    """What the engine may use and reach."""
+    limits: dict[str, Any] = {"enable_external_access": False}
+    if threads := os.environ.get("LIVELIFT_THREADS"):
+        if not threads.isdigit() or int(threads) < 1:
+            raise ValueError(
+                f"LIVELIFT_THREADS must be a count; got {threads!r}; set it to 1 or more"
+            )
+        limits["threads"] = int(threads)
+    if memory := os.environ.get("LIVELIFT_MEMORY_LIMIT"):
+        limits["memory_limit"] = memory
+    return limits
 
 
 def to_pandas(table: pa.Table) -> pd.DataFrame:
@@ -235,7 +246,8 @@ def to_pandas(table: pa.Table) -> pd.DataFrame:
     Returns
     -------
     pandas.DataFrame
-        Integer columns that hold nulls come as nullable `Int64`, the others as pandas has them.
+        Integer columns that hold nulls come as nullable `Int64` (unsigned 64-bit ones as `UInt64`),
+        the others as pandas has them.
 
     Examples
     --------
@@ -248,8 +260,11 @@ def to_pandas(table: pa.Table) -> pd.DataFrame:
     def convert(column: pa.ChunkedArray) -> pd.Series:
         """Convert one column."""
         if pa.types.is_integer(column.type) and column.null_count:
-            column = column.cast(pa.int64())
-            return pd.Series(column.to_pandas(types_mapper={pa.int64(): pd.Int64Dtype()}.get))
+            unsigned = pa.types.is_uint64(column.type)
+            kind, nullable = (
+                (pa.uint64(), pd.UInt64Dtype()) if unsigned else (pa.int64(), pd.Int64Dtype())
+            )
+            return pd.Series(column.cast(kind).to_pandas(types_mapper={kind: nullable}.get))
         return pd.Series(column.to_pandas())
 
     columns = [convert(table.column(position)) for position in range(table.num_columns)]
@@ -266,7 +281,8 @@ def _narwhals(data: Table) -> tuple[nw.DataFrame[Any] | nw.LazyFrame[Any], list[
     except TypeError as error:
         raise TypeError(f"a table must be {_ACCEPTED}; got {type(data).__name__}") from error
     except nw.exceptions.DuplicateError as error:
-        raise ValueError(f"column names must be distinct; {error}") from error
+        reason = " ".join(str(error).split())
+        raise ValueError(f"column names must be distinct; {reason}") from error
 
 
 def _frame_to_arrow(data: Table, columns: Sequence[str] | None) -> pa.Table:

@@ -9,7 +9,9 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, Any, Literal, TypeAlias
+from typing import TYPE_CHECKING, Any, Literal, TypeAlias, TypeGuard
+
+import numpy as np
 
 from causal.decisions.logged_policy import logged_policy_value
 from causal.decisions.modelled_value import modelled_value
@@ -329,16 +331,23 @@ class _Question:
                     f"{name} belongs to method {', '.join(methods)}; leave it out "
                     f"with method {self.method!r}"
                 )
-            if isinstance(value, bool) or not 0 < value < math.inf:
+            if not (_is_number(value) and 0 < value < math.inf):
                 raise ValueError(f"{name} must be a positive number; got {value!r}")
-        if isinstance(self.n_folds, bool) or int(self.n_folds) != self.n_folds or self.n_folds < 2:
+        if not (_is_number(self.n_folds) and self.n_folds >= 2 and self.n_folds % 1 == 0):
             raise ValueError(f"n_folds must be a whole number >= 2; got {self.n_folds!r}")
+        if not (_is_number(self.seed) and self.seed >= 0 and self.seed % 1 == 0):
+            raise ValueError(f"seed must be a whole number >= 0; got {self.seed!r}")
         if self.reward_range is not None:
-            low, high = self.reward_range
-            if not (math.isfinite(low) and math.isfinite(high) and low < high):
-                raise ValueError(
-                    f"reward_range must be two finite numbers, low < high; got {self.reward_range}"
-                )
+            self._check_range(self.reward_range)
+
+    @staticmethod
+    def _check_range(given: object) -> None:
+        """Two finite numbers in order."""
+        pair = given if isinstance(given, tuple | list) and len(given) == 2 else (math.nan,) * 2
+        low, high = pair
+        known = _is_number(low) and _is_number(high)
+        if not (known and math.isfinite(low) and math.isfinite(high) and low < high):
+            raise ValueError(f"reward_range must be two finite numbers, low < high; got {given!r}")
 
     def _check_target(self) -> None:
         """Exactly one target, and what it needs."""
@@ -371,6 +380,20 @@ class _Question:
         check_columns(column_names(log), {**roles, "features": self.features})
 
 
+def _is_number(value: object) -> TypeGuard[float]:
+    """Whether a value is a number other than True and False."""
+    return isinstance(value, int | float | np.number) and not isinstance(value, bool)
+
+
+def _range_holds(reward_range: tuple[float, float], low: float, high: float) -> None:
+    """Refuse a range that the log's own rewards leave."""
+    if low < reward_range[0] or high > reward_range[1]:
+        raise ValueError(
+            f"reward_range must hold every reward; it is {tuple(reward_range)} and rewards go from "
+            f"{low:.6g} to {high:.6g}: widen it"
+        )
+
+
 def _answer(log: Table, question: _Question) -> PolicyValue:
     """Choose the way: sums only, or arrays with a reward model."""
     question.check()
@@ -401,8 +424,9 @@ def _open(log: Table, question: _Question, *, finite: bool) -> Rows:
 def _read(log: Table, question: _Question) -> tuple[dict[str, NDArray[Any]], list[NDArray[Any]]]:
     """Columns by alias, checked, and the features."""
     numeric, labels = question.numeric, question.labels
-    found = read_columns(log, numeric=list(numeric.values()))
-    found |= read_columns(log, labels=[*labels.values(), *question.features])
+    # one read: a lazy table may give its rows in another order next time
+    wanted = [*labels.values(), *question.features]
+    found = read_columns(log, numeric=list(numeric.values()), labels=wanted)
     columns = {alias: found[name] for alias, name in {**numeric, **labels}.items()}
     refuse_propensity(question.propensity, columns["p"])
     return columns, [found[name] for name in question.features]
@@ -410,10 +434,13 @@ def _read(log: Table, question: _Question) -> tuple[dict[str, NDArray[Any]], lis
 
 def _by_sums(rows: Rows, question: _Question, unsupported: float | None) -> PolicyValue:
     """IPS and SNIPS."""
-    low, high = question.reward_range or (0.0, 0.0)
-    if question.clip is not None and question.reward_range is None:
+    low, high = 0.0, 0.0
+    if question.clip is not None:
         n = int(rows.sums([], {}).n[0])
         low, high = rows.order_statistics("r", [1, n]).tolist()
+        if question.reward_range is not None:
+            _range_holds(question.reward_range, low, high)
+            low, high = question.reward_range
     normalise = question.method == "snips"
     estimate, sums = weighted_value(
         rows,
@@ -437,6 +464,7 @@ def _by_model(
     """The methods with a reward model."""
     observed = (float(columns["r"].min()), float(columns["r"].max()))
     reward_range = question.reward_range or observed
+    _range_holds(reward_range, *observed)
     # the weights are the same whatever the model: diagnostics come from the sums
     _, sums = weighted_value(
         ArrayRows(columns, len(columns["r"])),

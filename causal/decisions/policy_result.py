@@ -10,9 +10,7 @@ import math
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from causal.decisions.weights import WeightDiagnostics
 from causal.effect import Effect
-from causal.values import known_fields
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -21,6 +19,7 @@ if TYPE_CHECKING:
     import pandas as pd
     from numpy.typing import NDArray
 
+    from causal.decisions.weights import WeightDiagnostics
     from causal.values import JsonValue
 
 
@@ -81,17 +80,8 @@ class PolicyValue:
         return frame.join(figures[[name for name in figures.columns if name not in frame.columns]])
 
     def to_dict(self) -> dict[str, Any]:
-        """Plain JSON values; `from_dict` gives back an equal result."""
-        return {"effect": self.effect.to_dict(), "diagnostics": self.diagnostics.to_dict()}
-
-    @classmethod
-    def from_dict(cls, d: Mapping[str, Any]) -> PolicyValue:
-        """Make a policy value from what `to_dict` returned, also after JSON."""
-        fields = known_fields(cls, d)
-        return cls(
-            effect=Effect.from_dict(fields["effect"]),
-            diagnostics=WeightDiagnostics.from_dict(fields["diagnostics"]),
-        )
+        """The effect as plain JSON values; `diagnostics.to_dict()` has the weights."""
+        return self.effect.to_dict()
 
     def _repr_html_(self) -> str:
         return f"<pre>{html.escape(self.summary())}</pre>"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Literal, TypeAlias
 
@@ -14,8 +15,6 @@ from causal.decisions.weights import WeightSums, warn_if_fragile, weight_diagnos
 from causal.frame import Table, check_columns, check_one_of, codes, column_names, read_columns
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
-
     from numpy.typing import NDArray
 
 SlateMethod: TypeAlias = Literal["independent", "pseudoinverse", "cascade", "pbm"]
@@ -125,11 +124,14 @@ def slate_value(
         "target": [target],
     }
     check_columns(column_names(log), roles)
-    found = read_columns(log, numeric=[reward, propensity, target, position])
-    label = read_columns(log, labels=[slate])[slate]
+    # one read: a lazy table may give its rows in another order next time
+    numbers = [reward, propensity, target, position]
+    found = read_columns(log, numeric=numbers, labels=[slate])
     refuse_propensity(propensity, found[propensity])
     refuse_target(f"column {target!r}", found[target])
-    slots = _Slots.sorted(label, found[position], found[reward], found[target] / found[propensity])
+    slots = _Slots.sorted(
+        found[slate], found[position], found[reward], found[target] / found[propensity]
+    )
     theta = _examinations(slots, method, examination)
     weighted = _weighted(slots, method, theta)
     value, scores = _value(weighted, slots.n_slates, self_normalise=self_normalise)
@@ -236,6 +238,11 @@ def _prefix_products(slots: _Slots) -> NDArray[np.float64]:
     return product
 
 
+def _is_share(value: object) -> bool:
+    """Whether a value is a number in (0, 1]."""
+    return isinstance(value, int | float | np.number) and 0 < float(value) <= 1
+
+
 def _examinations(
     slots: _Slots, method: str, examination: Mapping[int, float] | None
 ) -> NDArray[np.float64]:
@@ -249,8 +256,13 @@ def _examinations(
             "method 'pbm' needs examination, a mapping from place to the probability that it is "
             "looked at; got none"
         )
+    if not isinstance(examination, Mapping):
+        raise TypeError(
+            "examination must be a mapping from place to a number in (0, 1], such as {1: 0.9}; "
+            f"got {type(examination).__name__}"
+        )
     places = range(slots.first, slots.first + int(slots.place.max()) + 1)
-    bad = {k: examination.get(k) for k in places if not 0 < examination.get(k, math.nan) <= 1}
+    bad = {k: examination.get(k) for k in places if not _is_share(examination.get(k))}
     if bad:
         raise ValueError(
             f"examination must name every place with a number in (0, 1]; {len(bad)} are not, "

@@ -58,7 +58,13 @@ def target_policy_on(
     known = levels.tolist() if actions is None else [_plain(a) for a in actions]
     if len(set(known)) != len(known):
         raise ValueError(f"actions must differ from one another; got {known[:5]}")
-    pi = np.asarray(target_policy, dtype=np.float64)
+    try:
+        pi = np.asarray(target_policy, dtype=np.float64)
+    except (TypeError, ValueError) as error:
+        raise TypeError(
+            f"target_policy must be an array of probabilities; {error}; the names of its columns "
+            "belong into actions="
+        ) from None
     n, k = len(logged), len(known)
     if pi.shape not in ((k,), (n, k)):
         source = "distinct logged actions" if actions is None else "actions"

@@ -16,6 +16,7 @@ import numpy as np
 
 from causal.effect import EstimationWarning
 from causal.values import finite, known_fields
+from causal.words import number_in_words
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -62,7 +63,7 @@ class WeightDiagnostics:
         Mean probability that the target policy gives to actions never logged in their context cell;
         None where only the logged action's probability is known.
     weighted_rewards : int
-        Rows with a weight above 0 and a reward other than 0.
+        Rows with a weight above 0 and a reward other than 0: of clicks, the positive ones.
 
     Examples
     --------
@@ -111,10 +112,11 @@ class WeightDiagnostics:
     def summary(self) -> str:
         """One line with the figures that matter."""
         z = "undefined" if self.mean_weight_z is None else f"{self.mean_weight_z:.1f}"
+        effective = number_in_words(100 * self.ess_share, 2)
         parts = [
-            f"effective rows {self.ess:,.0f} of {self.n_obs:,} ({100 * self.ess_share:.2g}%)",
+            f"effective rows {self.ess:,.0f} of {self.n_obs:,} ({effective}%)",
             f"largest weight {self.max_weight:.3g}",
-            f"top 1% of rows hold {100 * self.top_share:.2g}% of all weight",
+            f"top 1% of rows hold {number_in_words(100 * self.top_share, 2)}% of all weight",
             f"mean weight {self.mean_weight:.3g} (z = {z})",
             f"{self.weighted_rewards:,} weighted rewards",
         ]
@@ -124,7 +126,8 @@ class WeightDiagnostics:
             bound = f"bias of IPS at most {self.clipping_bias_bound:.3g}"
             parts.append(f"{self.n_clipped:,} weights clipped ({bound})")
         if self.unsupported_mass is not None:
-            parts.append(f"{100 * self.unsupported_mass:.2g}% of the target never logged")
+            unsupported = number_in_words(100 * self.unsupported_mass, 2)
+            parts.append(f"{unsupported}% of the target never logged")
         return "; ".join(parts)
 
 

@@ -471,3 +471,9 @@ def test_plotted_limits_are_the_confidence_limits(pyplot):
 
 def test_estimation_warning_is_a_user_warning():
     assert issubclass(EstimationWarning, UserWarning)
+
+
+def test_relative_interval_beyond_a_double_raises():
+    tiny = effect(estimate=1e300, std_error=1e299, baseline=1e-10, baseline_variance=0.0)
+    with pytest.raises(ValueError, match="beyond a double"):
+        tiny.relative_conf_int()

@@ -121,7 +121,7 @@ def test_wald_test_leaves_out_directions_without_variance():
 
 @pytest.mark.parametrize("null", [math.nan, [0.0, math.inf, 0.0], [0.0, 0.0]])
 def test_wald_test_refuses_a_null_that_is_not_finite_or_of_another_length(null):
-    with pytest.raises(ValueError, match=r"null must be finite|broadcast"):
+    with pytest.raises(ValueError, match=r"null must be finite|null must be a number or 3 of them"):
         curve().test(null)
 
 
@@ -201,3 +201,15 @@ def test_curve_summary_has_a_line_a_label():
     assert lines[0] == "ATE by day; n = 300; Lin, HC2"
     assert lines[2] == "  Tue: -2 (95% CI -3.24 to -0.76)"
     assert len(lines) == 4
+
+
+def test_curve_checks_symmetry_on_the_scale_of_each_point():
+    cov = np.diag([1e12, 1.0, 1.0])
+    cov[1, 2] = 0.3
+    with pytest.raises(ValueError, match="symmetric"):
+        curve(cov=cov)
+
+
+def test_details_must_be_a_mapping():
+    with pytest.raises(TypeError, match="details must be a mapping; got list"):
+        curve(details=["n", 1])

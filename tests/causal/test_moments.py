@@ -323,6 +323,43 @@ def test_cube_of_a_users_engine_stays_there(tmp_path):
     assert cube.to_pyarrow().sort_by("viewer")["count"].to_pylist() == wanted.tolist()
 
 
+def test_cubes_of_days_are_joined_by_union_and_kept(tmp_path):
+    frame = log()
+    days = [
+        unit_cube(d, columns=["count"], by=["arm"], unit="viewer")
+        for d in (frame[frame["day"] <= 2], frame[frame["day"] > 2])
+    ]
+    path = tmp_path / "cube.parquet"
+    days[0].union(days[1]).to_parquet(path)
+    wanted = group_moments(frame, columns=["count"], by=["arm"], unit="viewer")
+    assert_same(group_moments(path, columns=["count"], by=["arm"], unit="viewer"), wanted)
+
+
+@pytest.mark.parametrize("name", ["self", "table", "_0"])
+def test_columns_called_like_arguments_are_columns(name):
+    frame = log().rename(columns={"arm": name})
+    moments = group_moments(frame, columns=["x"], by=[name])
+    assert (
+        moments.select(**{name: frame[name].iloc[0]}).n[0] == (frame[name] == frame[name][0]).sum()
+    )
+    assert name in unit_cube(frame, columns=["x"], by=[name], unit="viewer").columns
+
+
+@PATHS
+def test_unsigned_keys_of_64_bits_are_exact(path):
+    keys = np.array([2**63 + 1, 2**63 + 3, 2**63 + 1], dtype=np.uint64)
+    moments = path(pd.DataFrame({"k": keys, "x": [1.0, 2.0, 3.0]}), columns=["x"], by=["k"])
+    assert moments.keys["k"].to_pylist() == [2**63 + 1, 2**63 + 3]
+
+
+def test_moments_are_equal_by_value():
+    a, b = (group_moments(log(), columns=["x"], by=["arm"]) for _ in range(2))
+    assert a == b
+    assert hash(a) == hash(b)
+    assert a != group_moments(log(), columns=["count"], by=["arm"])
+    assert a != group_moments(log().iloc[1:], columns=["x"], by=["arm"])
+
+
 def test_cube_needs_the_name_of_its_count():
     frame = log().rename(columns={"x": "n_rows"})
     with pytest.raises(ValueError, match="rename your column 'n_rows' first"):

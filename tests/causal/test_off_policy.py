@@ -17,12 +17,9 @@ from hypothesis import strategies as st
 from sklearn.base import BaseEstimator, RegressorMixin
 from sklearn.linear_model import LinearRegression, LogisticRegression
 
-from causal.decisions.off_policy import (
-    PolicyValue,
-    off_policy_lift,
-    off_policy_value,
-)
-from causal.effect import EstimationWarning
+from causal.decisions.off_policy import off_policy_lift, off_policy_value
+from causal.decisions.weights import WeightDiagnostics
+from causal.effect import Effect, EstimationWarning
 from recsys.datasets import open_bandit
 
 EXACT = 1e-12
@@ -145,7 +142,7 @@ def test_diagnostics_equal_their_definitions():
     log, _ = simulated()
     log.loc[:9, "t"] = 0.0
     w, n = (log.t / log.p).to_numpy(), len(log)
-    d = off_policy_value(log, **ROLES, method="ips", clip=1.5, reward_range=(-4, 3)).diagnostics
+    d = off_policy_value(log, **ROLES, method="ips", clip=1.5, reward_range=(-4, 5)).diagnostics
     v = np.minimum(w, 1.5)
     top = np.sort(v)[-4:]
     expected = {
@@ -159,7 +156,7 @@ def test_diagnostics_equal_their_definitions():
         "max_share": v.max() / v.sum(),
         "n_zero_target": 10,
         "n_clipped": (w > 1.5).sum(),
-        "clipping_bias_bound": np.maximum(w - 1.5, 0).mean() * 4,
+        "clipping_bias_bound": np.maximum(w - 1.5, 0).mean() * 5,
         "weighted_rewards": ((w > 0) & (log.r != 0)).sum(),
     }
     found = d.to_dict()
@@ -495,7 +492,12 @@ COMPLAINTS = [
     ({"switch_at": 3.0}, "switch_at belongs to"),
     ({"clip": -1.0}, "clip must be a positive number"),
     ({"clip": 2.0, "reward_range": (1, 0)}, "reward_range"),
+    ({"clip": 2.0, "reward_range": (0, 1)}, r"reward_range must hold every reward; .*widen it"),
+    ({"clip": 2.0, "reward_range": (0, "1")}, "two finite numbers"),
+    ({"clip": "a"}, "clip must be a positive number"),
     ({"n_folds": 1}, "n_folds"),
+    ({"n_folds": 2.5}, "n_folds must be a whole number"),
+    ({"seed": -1}, "seed must be a whole number"),
     ({"target": "p"}, "'p' cannot be both"),
 ]
 
@@ -564,14 +566,15 @@ def test_too_few_rows_or_clusters_are_refused():
 # ---- result ----
 
 
-def test_policy_value_round_trips_through_json_and_shows_itself():
+def test_policy_value_parts_round_trip_through_json_and_show_themselves():
     log, pi = simulated()
     given_ = {"reward": "r", "propensity": "p", "action": "a", "target_policy": pi}
     value = off_policy_value(
         log, **given_, method="switch", features=["x"], outcome_model=LinearRegression()
     )
-    assert PolicyValue.from_dict(json.loads(json.dumps(value.to_dict()))) == value
-    assert set(value.to_dict()) == {"effect", "diagnostics"}
+    assert Effect.from_dict(json.loads(json.dumps(value.to_dict()))) == value.effect
+    diagnostics = json.loads(json.dumps(value.diagnostics.to_dict()))
+    assert WeightDiagnostics.from_dict(diagnostics) == value.diagnostics
     assert value.conf_int(0.9) == value.effect.conf_int(0.9)
     assert value.p_value == value.effect.p_value
     assert value.effect.method.startswith("SWITCH-DR (tau=")

@@ -198,3 +198,20 @@ def test_slate_value_warns_once_with_the_figures():
         slate_value(log, **ROLES)
     assert len(caught) == 1
     assert caught[0].filename == __file__
+
+
+@pytest.mark.parametrize(
+    ("examination", "error", "says"),
+    [
+        (0.9, TypeError, "examination must be a mapping"),
+        ({1: "0.9"}, ValueError, "examination must name every place"),
+        ({1: 0.0}, ValueError, "examination must name every place"),
+    ],
+)
+def test_pbm_refuses_examinations_that_are_no_probabilities(examination, error, says):
+    log = pd.DataFrame(
+        {"s": [1, 2], "k": [1, 1], "r": [1.0, 0.0], "p": [0.5, 0.5], "t": [0.4, 0.6]}
+    )
+    roles = {"slate": "s", "position": "k", "reward": "r", "propensity": "p", "target": "t"}
+    with pytest.raises(error, match=says):
+        slate_value(log, **roles, method="pbm", examination=examination)

@@ -333,6 +333,12 @@ def test_read_kuairand_refuses_a_pool_smaller_than_what_was_shown(tmp_path):
 # ---------------------------------------------------------------- LiveRec
 
 
+def test_read_liverec_takes_a_streamer_called_na_for_a_name(tmp_path):
+    path = tmp_path / "100k_a.csv"
+    path.write_text("1,33842865744,NA,154,156\n1,33846768288,null,156,157\n")
+    assert read_liverec(path).frame["author_id"].tolist() == ["NA", "null"]
+
+
 def test_read_liverec_maps_sessions_and_censors_the_last_period(tmp_path):
     path = tmp_path / "100k.csv"
     path.write_text(

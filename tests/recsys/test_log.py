@@ -1,5 +1,6 @@
 """`recsys.log`: every rule by hand, outcomes by hand and by a loop, all intake kinds, files."""
 
+import itertools
 import json
 import math
 import os
@@ -542,3 +543,25 @@ def test_read_refuses_other_versions_and_files_outside_the_folder(tmp_path):
 def test_problem_shows_groups_without_row_numbers():
     problem = Problem("position", "distinct", "error", 4, ())
     assert problem.message == "position must be distinct; 4 rows are not"
+
+
+def test_joined_reads_a_lazy_table_once():
+    """A lazy table may give its rows in another order each time: outcomes must stay with theirs."""
+    reads = itertools.count()
+
+    def turned(batch):
+        return batch.reverse() if next(reads) % 2 else batch
+
+    frame = make_frame()
+    outcomes = make_outcomes(frame, [(1, "click", 1, 5, False), (4, "click", 3, 5, False)])
+    lazy = pl.from_pandas(frame).lazy().map_batches(turned)
+    joined = ScoredTreatments(lazy, outcomes).joined().sort_values("impression_id")
+    assert joined["click"].tolist() == [0, 1, 0, 0, 3, 0]
+
+
+def test_unsigned_impressions_of_64_bits_keep_their_outcomes():
+    frame = make_frame(impression_id=np.arange(6, dtype=np.uint64) + np.uint64(2**63))
+    outcomes = make_outcomes(frame, [(1, "click", 1, 5, False), (4, "click", 3, 5, False)])
+    outcomes["impression_id"] = outcomes["impression_id"].astype(np.uint64)
+    assert ScoredTreatments(frame, outcomes).joined()["click"].tolist() == [0, 1, 0, 0, 3, 0]
+    assert found(frame, outcomes) == []
