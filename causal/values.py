@@ -6,7 +6,7 @@ import math
 from collections.abc import Mapping, Sequence
 from dataclasses import fields
 from types import MappingProxyType
-from typing import TYPE_CHECKING, Any, SupportsFloat, TypeAlias
+from typing import TYPE_CHECKING, Any, SupportsFloat, TypeAlias, TypeGuard
 
 import numpy as np
 
@@ -15,6 +15,11 @@ if TYPE_CHECKING:
 
 JsonScalar: TypeAlias = str | int | float | bool | None
 JsonValue: TypeAlias = "JsonScalar | Sequence[JsonValue] | Mapping[str, JsonValue]"
+
+
+def is_number(value: object) -> TypeGuard[float]:
+    """Whether a value is a number other than True and False."""
+    return isinstance(value, int | float | np.number) and not isinstance(value, bool)
 
 
 def frozen_details(value: object) -> Any:  # noqa: ANN401 — a JSON value of any kind

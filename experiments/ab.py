@@ -15,7 +15,7 @@ from experiments.differences import Adjustment, Differences, Tabulated, differen
 from experiments.metric import Mean, Metric, Quantile, Ratio, as_metric
 from experiments.multiplicity import Adjust, adjust_p_values
 from experiments.quantiles import arm_quantile
-from experiments.records import Log, Records, open_log
+from experiments.records import Log, Records, open_log, report_missing
 from experiments.scorecard import Scorecard, ScorecardRow, decision, metric_verdict
 from experiments.srm import SrmCheck, checked_counts, srm_test
 from experiments.trigger import diluted
@@ -116,7 +116,7 @@ def ab_test(
     >>> ab_test(users, metric="watch_s", arm="arm").estimate
     2.0
     """
-    _check_choices(adjustment, covariance)
+    _check_choices(adjustment, covariance, missing)
     chosen = as_metric(metric)
     log = open_log(
         frame,
@@ -126,15 +126,10 @@ def ab_test(
         cluster=cluster,
         weight=weight,
         trigger=trigger,
-        missing=missing,
     )
-    control, treatments = choose_arms(log, control, treatment)
-    if len(treatments) > 1:
-        raise ValueError(
-            f"arm {arm!r} has more than two arms: {list(log.arms)[:10]}; "
-            "pass control= and treatment="
-        )
-    return _effects(log, chosen, control, treatments[0], [adjustment], covariance)[0]
+    control, treatment = _two_arms(log, control, treatment)
+    report_missing(log, missing, [control, treatment])
+    return _effects(log, chosen, control, treatment, [adjustment], covariance)[0]
 
 
 def ab_tests(  # noqa: PLR0913 — columns of the log, each by keyword
@@ -195,10 +190,14 @@ def ab_tests(  # noqa: PLR0913 — columns of the log, each by keyword
     >>> ab_tests(users, metrics={"gifts": "gifts"}, arm="arm").verdict
     'ship'
     """
-    _check_choices(adjustment, covariance)
+    _check_choices(adjustment, covariance, missing)
     check_level(level)
     check_one_of(adjust, "adjust", ("holm", "bh", "by", "bonferroni", "none"))
     chosen = _named(metrics)
+    if level <= 0.5 and any(m.role == "guardrail" for m in chosen.values()):
+        raise ValueError(
+            f"level must be above 0.5 with guardrails, whose bounds are one-sided; got {level}"
+        )
     cells = [*segments, *([day] if day is not None else [])]
     with warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("always", EstimationWarning)
@@ -211,9 +210,9 @@ def ab_tests(  # noqa: PLR0913 — columns of the log, each by keyword
             weight=weight,
             trigger=trigger,
             cells=cells,
-            missing=missing,
         )
         control, treatments = choose_arms(log, control, treatment)
+        report_missing(log, missing, [control, *treatments])
         srm = _sample_ratio(log, expected_share)
         both: list[Adjustment] = [adjustment, "none"]
         effects = [
@@ -290,7 +289,7 @@ def ab_curve(
     >>> ab_curve(log, metric="gifts", by="day", arm="arm").estimate.tolist()
     [1.0, 2.0]
     """
-    _check_choices(adjustment, covariance)
+    _check_choices(adjustment, covariance, missing)
     chosen = as_metric(metric)
     if isinstance(chosen, Quantile) or covariance == "CR2":
         raise ValueError("ab_curve takes means and ratios, with HC or CR0/CR1 covariances")
@@ -302,16 +301,11 @@ def ab_curve(
         cluster=cluster,
         weight=weight,
         cells=[by],
-        missing=missing,
     )
-    control, treatments = choose_arms(log, control, treatment)
-    if len(treatments) > 1:
-        raise ValueError(
-            f"arm {arm!r} has more than two arms: {list(log.arms)[:10]}; "
-            "pass control= and treatment="
-        )
-    records = log.records(chosen, cell=by, cumulative=cumulative)
-    table = tabulate(records, control, treatments[0], by_cell=True)
+    control, treatment = _two_arms(log, control, treatment)
+    report_missing(log, missing, [control, treatment])
+    records = log.records(chosen, (control, treatment), cell=by, cumulative=cumulative)
+    table = tabulate(records, control, treatment, by_cell=True)
     found = differences(table, adjustment=adjustment, covariance=covariance)
     _warn_about(log, records, found)
     details = _details(table, found, adjustment)
@@ -330,9 +324,21 @@ def ab_curve(
     )
 
 
-def _check_choices(adjustment: str, covariance: str) -> None:
+def _check_choices(adjustment: str, covariance: str, missing: str) -> None:
     check_one_of(adjustment, "adjustment", _ADJUSTMENTS)
     check_one_of(covariance, "covariance", _KINDS)
+    check_one_of(missing, "missing", ("drop", "raise"))
+
+
+def _two_arms(log: Log, control: object, treatment: object) -> tuple[Any, Any]:
+    """The control and the one arm that is compared with it."""
+    control, treatments = choose_arms(log, control, treatment)
+    if len(treatments) > 1:
+        raise ValueError(
+            f"arm {log.arm!r} has more than two arms: {list(log.arms)[:10]}; "
+            "pass control= and treatment="
+        )
+    return control, treatments[0]
 
 
 def _named(metrics: Mapping[str, Any] | Sequence[Metric]) -> dict[str, Metric]:
@@ -360,7 +366,7 @@ def _effects(
     kind: Kind,
 ) -> list[Effect]:
     """One metric of one treatment against the control; all adjustments start from one table."""
-    records = log.records(metric)
+    records = log.records(metric, (control, treatment))
     if isinstance(metric, Quantile):
         return [_quantile_effect(log, records, metric, control, treatment)] * len(adjustments)
     table = None if log.trigger is not None else tabulate(records, control, treatment)
@@ -392,7 +398,7 @@ def _read(log: Log, table: Tabulated, adjustment: Adjustment, kind: Kind) -> Eff
         std_error=math.sqrt(max(float(found.cov[0, 0]), 0.0)),
         estimand="ate",
         method=_method(log, table.records.metric, found, adjustment),
-        n_obs=int(found.n.sum()),
+        n_obs=_n_records(table.records, found),
         n_clusters=found.n_clusters,
         df=found.df,
         baseline=float(found.baseline[0]),
@@ -400,6 +406,13 @@ def _read(log: Log, table: Tabulated, adjustment: Adjustment, kind: Kind) -> Eff
         baseline_cov=found.baseline_cov,
         details=_details(table, found, adjustment),
     )
+
+
+def _n_records(records: Records, found: Differences) -> int:
+    """Records; one that is a cluster in both arms is one."""
+    if records.clusters == "records" and found.n_clusters is not None:
+        return found.n_clusters
+    return int(found.n.sum())
 
 
 def _method(log: Log, metric: Metric, found: Differences, adjustment: str) -> str:
@@ -424,9 +437,11 @@ def _details(table: Tabulated, found: Differences, adjustment: str) -> dict[str,
         "covariates": list(found.covariates),
         "covariance": found.kind,
     }
-    if found.theta:
-        details["theta"] = dict(zip(found.covariates, found.theta, strict=True))
-    if found.covariates and not found.theta and len(found.cells) == 1:
+    if found.theta is not None:
+        cells = found.theta.T.tolist()
+        theta = [t[0] for t in cells] if found.cells == (None,) else cells
+        details["theta"] = dict(zip(found.covariates, theta, strict=True))
+    if found.covariates and found.theta is None and len(found.cells) == 1:
         total = float(found.cov[0, 0]) + found.superpopulation_variance
         details["superpopulation_std_error"] = math.sqrt(max(total, 0.0))
     if found.clusters_by_arm is not None:

@@ -5,6 +5,8 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from experiments.records import Log
 
 _MOST_ARMS = 50
@@ -21,12 +23,7 @@ def choose_arms(log: Log, control: object, treatment: object = None) -> tuple[An
     arms = log.arms
     if len(arms) < 2:
         raise ValueError(f"arm {log.arm!r} needs at least two levels; it has only {arms}")
-    fractions = [a for a in arms if isinstance(a, float)]
-    if len(arms) > _MOST_ARMS or fractions:
-        raise ValueError(
-            f"arm {log.arm!r} must hold a few arms; it holds {len(arms)} levels, e.g. {arms[:5]}; "
-            "a dose is no arm: cut it into arms first"
-        )
+    refuse_dose(log.arm, arms)
     if control is None:
         if set(arms) != {0, 1}:
             raise ValueError(
@@ -41,3 +38,12 @@ def choose_arms(log: Log, control: object, treatment: object = None) -> tuple[An
         raise ValueError(f"control and treatment must differ; both are {control!r}")
     control = arms[arms.index(control)]
     return control, [a for a in arms if a != control and (treatment is None or a == treatment)]
+
+
+def refuse_dose(name: str, arms: Sequence[object]) -> None:
+    """Raise ValueError for a column of numbers that are no arms."""
+    if len(arms) > _MOST_ARMS or any(isinstance(a, float) for a in arms):
+        raise ValueError(
+            f"arm {name!r} must hold a few arms; it holds {len(arms)} levels, e.g. {arms[:5]}; "
+            "a dose is no arm: cut it into arms first"
+        )

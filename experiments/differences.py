@@ -34,7 +34,7 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
-    from causal.rows import Groups, Rows
+    from causal.rows import Groups
     from experiments.influence import Kind
     from experiments.records import Records
 
@@ -48,7 +48,8 @@ class Differences:
     """Treated minus control in each of K cells (one cell for a plain test).
 
     `estimate`, `baseline` and counts have shape (K,) or (2, K) with the control first; `cov` is
-    (K, K). `baseline_variance` and `baseline_cov` are those of the first cell.
+    (K, K); CUPED's `theta` (K, covariates). `baseline_variance` and `baseline_cov` are those of the
+    first cell.
     """
 
     cells: tuple[Any, ...]
@@ -64,7 +65,7 @@ class Differences:
     largest_cluster_share: float | None
     kind: str
     superpopulation_variance: float
-    theta: tuple[float, ...]
+    theta: NDArray[np.float64] | None
     covariates: tuple[str, ...]
     left_out: tuple[str, ...]
     constant: bool
@@ -79,7 +80,6 @@ class Tabulated:
     """
 
     records: Records
-    rows: Rows
     control: object
     treatment: object
     groups: Groups
@@ -110,7 +110,7 @@ def tabulate(
     ValueError
         If an arm (of a cell) has fewer than two records.
     """
-    rows = records.rows.where(lambda c: (c["arm"] == control) | (c["arm"] == treatment))
+    rows = records.rows
     outcome = ("y", "d") if records.is_ratio else ("y",)
     columns = (*outcome, *(f"x{j}" for j in range(len(records.covariates))))
     by = ["arm", "cell"] if by_cell else ["arm"]
@@ -122,9 +122,9 @@ def tabulate(
     else:
         groups, mean, cross, total = centred_moments(rows, columns, by, weight=weight)
     position, cells = _cells(groups, control, treatment, by_cell=by_cell)
+    _check_size(records, mean, cross)
     return Tabulated(
         records=records,
-        rows=rows,
         control=control,
         treatment=treatment,
         groups=groups,
@@ -151,11 +151,16 @@ def differences(
     """
     given = table.columns[table.n_outcomes :] if adjustment != "none" else ()
     kept, left_out = _usable_covariates(table, given)
-    pooled = table.position[:, 0]
-    theta = _pooled_slope(table, pooled, kept) if adjustment == "cuped" and kept else None
-    levels = [_levels(table, pair, kept, theta) for pair in table.position.T]
-    kind = resolved_kind(covariance, table.records, table.rows, by_cell=table.cells != (None,))
-    errors = _errors(table, levels, kept, theta, kind)
+    fixed = adjustment == "cuped" and bool(kept)
+    theta = [_pooled_slope(table, pair, kept) if fixed else None for pair in table.position.T]
+    levels = [
+        _levels(table, pair, kept, slope)
+        for pair, slope in zip(table.position.T, theta, strict=True)
+    ]
+    kind = resolved_kind(
+        covariance, table.records, table.records.rows, by_cell=table.cells != (None,)
+    )
+    errors = _errors(table, levels, kept, theta[0], kind)
     base = np.array([pair[0].level for pair in levels])
     estimate = np.array([pair[1].level for pair in levels]) - base
     return Differences(
@@ -171,8 +176,8 @@ def differences(
         clusters_by_arm=errors.clusters_by_arm,
         largest_cluster_share=errors.largest_share,
         kind=kind,
-        superpopulation_variance=_superpopulation(table, pooled, kept, levels[0]),
-        theta=() if theta is None else tuple(float(t) for t in theta),
+        superpopulation_variance=_superpopulation(table, table.position[:, 0], kept, levels[0]),
+        theta=np.array(theta) if fixed else None,
         covariates=table.named(kept),
         left_out=table.named(left_out),
         constant=all(level.residual == 0 for pair in levels for level in pair),
@@ -187,7 +192,7 @@ def _errors(
     kind: str,
 ) -> Errors:
     """Standard errors by the cheapest exact route: moments, squared influences, clusters."""
-    records, rows, control = table.records, table.rows, table.control
+    records, rows, control = table.records, table.records.rows, table.control
     if kind == "CR2":
         return dense_errors(records, rows, levels[0], kept, theta, control)
     parameters = 2 * (1 + (len(kept) if theta is None else 0))
@@ -211,18 +216,31 @@ def _residuals_are_sharp(
     return all(lv.residual > _SHARP * lv.total_square for pair in levels for lv in pair)
 
 
+def _check_size(records: Records, mean: NDArray[np.float64], cross: NDArray[np.float64]) -> None:
+    """Refuse columns whose squares a double does not hold."""
+    for j, name in enumerate((*records.metric.outcomes, *records.covariates)):
+        size, square = np.abs(mean[:, j]), cross[:, j, j]
+        large = ~np.isfinite(square) | ~np.isfinite(size)
+        small = (size > 0) & (size < 1e-150) & (square < 1e-290)
+        if large.any() or small.any():
+            raise ValueError(
+                f"column {name!r} must have squares within a double, from about 1e-150 to 1e150; "
+                f"its mean in an arm is {mean[(large | small).argmax(), j]:.3g}: rescale it first"
+            )
+
+
 def _cells(
     groups: Groups, control: object, treatment: object, *, by_cell: bool
 ) -> tuple[NDArray[np.int64], tuple[Any, ...]]:
     """Positions (2, K) of control and treated groups, and the cells' labels in sorted order."""
     arms = groups.keys["arm"]
     cell = groups.keys["cell"] if by_cell else np.full(len(groups), None)
-    labels = sorted(set(cell.tolist())) if by_cell else [None]
+    labels = sorted(set(cell.tolist())) if by_cell and len(cell) else [None]
     position = np.empty((2, len(labels)), dtype=np.int64)
     for a, arm in enumerate((control, treatment)):
         for k, label in enumerate(labels):
             found = np.flatnonzero((arms == arm) & (cell == label))
-            where = f" in cell {label!r}" if by_cell else ""
+            where = f" in cell {label!r}" if label is not None else ""
             if len(found) == 0 or groups.n[found[0]] < 2:
                 count = int(groups.n[found[0]]) if len(found) else 0
                 raise ValueError(f"arm {arm!r}{where} needs at least 2 records; it has {count}")

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from typing import Literal, TypeAlias
 
 from causal.frame import check_level, check_one_of
+from causal.values import is_number
 
 Role: TypeAlias = Literal["goal", "guardrail", "diagnostic"]
 Better: TypeAlias = Literal["higher", "lower"]
@@ -57,12 +58,7 @@ class Mean:
         _set_covariates(self)
         _check_role(self)
         if self.winsor is not None:
-            low, high = self.winsor
-            if not 0 <= low < high <= 1:
-                raise ValueError(
-                    f"winsor must be quantiles 0 <= low < high <= 1; got {self.winsor}"
-                )
-            object.__setattr__(self, "winsor", (float(low), float(high)))
+            object.__setattr__(self, "winsor", _quantile_pair(self.winsor))
 
     @property
     def label(self) -> str:
@@ -198,6 +194,17 @@ def _set_covariates(metric: Mean | Ratio) -> None:
     object.__setattr__(metric, "covariates", tuple(metric.covariates))
 
 
+def _quantile_pair(winsor: object) -> tuple[float, float]:
+    """Limits as two quantiles."""
+    pair = winsor if isinstance(winsor, tuple | list) and len(winsor) == 2 else (None, None)
+    low, high = pair
+    if not (is_number(low) and is_number(high) and 0 <= low < high <= 1):
+        raise ValueError(
+            f"winsor must be two quantiles 0 <= low < high <= 1, such as (0, 0.999); got {winsor!r}"
+        )
+    return float(low), float(high)
+
+
 def _check_role(metric: Metric) -> None:
     """Role, direction and margin fit together."""
     check_one_of(metric.role, "role", ("goal", "guardrail", "diagnostic"))
@@ -207,7 +214,7 @@ def _check_role(metric: Metric) -> None:
             f"guardrail {metric.label!r} needs margin=, the largest tolerated relative loss: "
             "0.01 is 1 %"
         )
-    if metric.margin is not None and not 0 < metric.margin < 1:
+    if metric.margin is not None and not (is_number(metric.margin) and 0 < metric.margin < 1):
         raise ValueError(
-            f"margin must be in (0, 1), a share of the control level; got {metric.margin}"
+            f"margin must be in (0, 1), a share of the control level; got {metric.margin!r}"
         )

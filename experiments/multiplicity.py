@@ -48,7 +48,9 @@ def adjust_p_values(p: ArrayLike, *, method: Adjust) -> NDArray[np.float64]:
     check_one_of(method, "method", ("holm", "bh", "by", "bonferroni", "none"))
     values = np.asarray(p, dtype=np.float64)
     if values.ndim != 1 or not ((values >= 0) & (values <= 1)).all():
-        raise ValueError(f"p-values must be a list of numbers in [0, 1]; got {values.tolist()[:5]}")
+        raise ValueError(
+            f"p-values must be a list of numbers in [0, 1]; got {np.ravel(p)[:5].tolist()}"
+        )
     m = len(values)
     if m == 0 or method == "none":
         return values.copy()

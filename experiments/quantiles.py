@@ -46,6 +46,8 @@ def arm_quantile(
     """
     rows = records.rows.where(lambda c: c["arm"] == arm)
     n = int(rows.sums([], {}).n[0])
+    if n < 2:
+        raise ValueError(f"arm {arm!r} needs at least 2 records; it has {n}")
     q = metric.q
     rank = max(1, math.ceil(n * q - 1e-9))
     sigma, n_clusters = math.sqrt(q * (1 - q) / n), None

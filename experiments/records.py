@@ -10,14 +10,15 @@ from __future__ import annotations
 import warnings
 from dataclasses import dataclass, field
 from functools import cached_property
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any, Literal, TypeAlias
 
 import numpy as np
 from scipy import special
 
 from causal.effect import EstimationWarning
-from causal.frame import Table, check_columns, check_one_of, column_names
+from causal.frame import Table, check_columns, column_names
 from causal.rows import Expression, Rows, both, open_rows, present, select
+from causal.words import number_in_words
 from experiments.metric import Mean, Metric, Quantile, Ratio
 from experiments.row_moments import RowMoments, row_moments
 
@@ -25,6 +26,8 @@ if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
     from numpy.typing import NDArray
+
+Pair: TypeAlias = "tuple[object, object]"  # the control and a treatment
 
 
 @dataclass(frozen=True)
@@ -87,23 +90,28 @@ class Log:
     trigger: str | None
     cells: tuple[str, ...]
     _aggregated: dict[tuple[str, ...], Rows] = field(default_factory=dict, repr=False)
-    _apart: dict[str, bool] = field(default_factory=dict, repr=False)
+    _apart: dict[tuple[str, ...], bool] = field(default_factory=dict, repr=False)
 
     def records(
-        self, metric: Metric, *, cell: str | None = None, cumulative: bool = False
+        self, metric: Metric, arms: Pair, *, cell: str | None = None, cumulative: bool = False
     ) -> Records:
-        """Records of one metric, by cell if asked; `cumulative` repeats them under later cells."""
+        """Records of two arms; by cell if asked, then `cumulative` repeats them under later cells.
+
+        What is taken from both arms together (winsor limits, the ratio before) is taken from the
+        whole, which is the last cell of cumulative records.
+        """
         key = self.record_key(metric)
         if key is None:
-            rows = self._single_rows(metric, cell, cumulative=cumulative)
+            rows = self._single_rows(metric, arms, cell, cumulative=cumulative)
         else:
-            rows = self._unit_rows(metric, key, cell, cumulative=cumulative)
-        if isinstance(metric, Mean) and metric.winsor is not None:
-            rows, limits = _winsorised(rows, metric)
-        else:
-            limits = {}
-        if isinstance(metric, Ratio) and metric.covariate_ratio is not None:
-            rows = _linearised_covariate(rows, len(metric.covariates))
+            rows = self._unit_rows(metric, key, arms, cell, cumulative=cumulative)
+        limits: dict[str, Any] = {}
+        if _needs_the_whole(metric):
+            whole = _last_cell(rows) if cumulative else rows
+            if isinstance(metric, Mean):
+                rows, limits = _winsorised(rows, whole, metric)
+            else:
+                rows = _linearised_covariate(rows, whole, len(metric.covariates))
         clusters: Literal["none", "records", "coarser"] = "none"
         if key is not None and self.cluster in (None, key):
             clusters = "records"
@@ -118,9 +126,11 @@ class Log:
             metric=metric,
             clusters=clusters,
             apart=clusters == "none"
-            or (clusters == "records" and cell is None and key is not None and self.apart(key)),
+            or (
+                clusters == "records" and cell is None and key is not None and self.apart(key, arms)
+            ),
             weighted=self.weight is not None,
-            counted=_noun(key or self.unit),
+            counted=_noun(key or self._row_unit),
             details={**_words_about(metric, key), **limits},
             moments=self._moments_of(metric) if cell is None else None,
         )
@@ -157,13 +167,32 @@ class Log:
         found = self.rows.sums(["arm"], {}) if shared is None else shared.groups
         return {_plain(a): int(n) for a, n in zip(found.keys["arm"], found.n, strict=True)}
 
-    def apart(self, key: str) -> bool:
-        """Whether no value of the key is in two arms: then the arms are independent."""
-        if key not in self._apart:
-            units = self.units(key).grouped([self.keys[key]], {})
-            shared = units.sums([], {"shared": lambda c: select(c["n"] > 1, 1.0)})
-            self._apart[key] = bool(shared.values["shared"][0] == 0)
-        return self._apart[key]
+    @property
+    def _row_unit(self) -> str | None:
+        """The column whose values are rows: a unit that may not repeat."""
+        return None if self.unit == self.cluster else self.unit
+
+    def among(self, rows: Rows, arms: Pair) -> Rows:
+        """Only the rows of two arms."""
+        if set(self.arms) <= set(arms):
+            return rows
+        return rows.where(lambda c: (c["arm"] == arms[0]) | (c["arm"] == arms[1]))
+
+    def apart(self, key: str, arms: Pair) -> bool:
+        """Whether no value of the key is in both arms: then the arms are independent."""
+        if key == self.unit:  # refused at the door otherwise
+            return True
+        known = (key, *map(str, arms))
+        if known not in self._apart:
+            self._apart[known] = self.crossing(self.among(self.units(key), arms), key)[0] == 0
+        return self._apart[known]
+
+    def crossing(self, pairs: Rows, key: str) -> tuple[int, list[Any]]:
+        """How many values of the key are in several arms, and the first; one row an arm and key."""
+        alias = self.keys[key]
+        shared = pairs.grouped([alias], {}).where(lambda c: c["n"] > 1)
+        count = int(shared.sums([], {}).n[0])
+        return count, shared.fetch([alias])[alias][:5].tolist() if count else []
 
     def sums_are_finite(self) -> bool:
         """Whether sums that are needed anyway prove that every number is finite."""
@@ -224,10 +253,12 @@ class Log:
         names = metric_columns(metric)
         return tuple(sorted({self.numeric[n] for n in names if self.missing.get(self.numeric[n])}))
 
-    def _single_rows(self, metric: Metric, cell: str | None, *, cumulative: bool) -> Rows:
+    def _single_rows(
+        self, metric: Metric, arms: Pair, cell: str | None, *, cumulative: bool
+    ) -> Rows:
         """Rows themselves as records."""
-        gaps = self.gaps(metric)
-        rows = self.rows.where(_all_present(gaps)) if gaps else self.rows
+        gaps, rows = self.gaps(metric), self.among(self.rows, arms)
+        rows = rows.where(_all_present(gaps)) if gaps else rows
         columns = {a: _column(self.numeric[n]) for a, n in record_aliases(metric).items()}
         if self.weight is not None:
             weight = _column(self.numeric[self.weight])
@@ -239,9 +270,11 @@ class Log:
             return rows.derive(columns).accumulated("cell")
         return rows.derive(columns)
 
-    def _unit_rows(self, metric: Metric, key: str, cell: str | None, *, cumulative: bool) -> Rows:
+    def _unit_rows(
+        self, metric: Metric, key: str, arms: Pair, cell: str | None, *, cumulative: bool
+    ) -> Rows:
         """Units as records: sums of the outcome, means of the covariates."""
-        rows = self.units(key, cell)
+        rows = self.among(self.units(key, cell), arms)
         gaps = self.gaps(metric)
         count = self._sum_alias(metric, None)
         if cumulative and cell is not None:
@@ -285,10 +318,8 @@ def open_log(
     weight: str | None = None,
     trigger: str | None = None,
     cells: Sequence[str] = (),
-    missing: Literal["drop", "raise"] = "drop",
 ) -> Log:
-    """Open and check a log for metrics; warns once about rows that are left out."""
-    check_one_of(missing, "missing", ("drop", "raise"))
+    """Open and check a log for metrics."""
     names = column_names(frame)
     for metric in metrics:
         _check_roles(names, metric, arm, unit, cluster, weight, trigger)
@@ -313,8 +344,7 @@ def open_log(
         log = _log(frame, shape, numbers, labels, finite=True)
     _check_complete(numbers, log.missing, weight, trigger)
     _check_weights(log)
-    _check_one_row_a_unit(log)
-    _report_missing(log, missing)
+    _check_units(log)
     return log
 
 
@@ -427,49 +457,63 @@ def _check_weights(log: Log) -> None:
             )
 
 
-def _check_one_row_a_unit(log: Log) -> None:
-    """`unit=` alone claims one row a unit."""
-    shared = log.cluster == log.unit or all(log.record_key(m) == log.unit for m in log.metrics)
-    if log.unit is None or shared:
+def _check_units(log: Log) -> None:
+    """`unit=` claims one row a unit, or one cluster or sum, and one arm in any case."""
+    if log.unit is None:
         return
     alias = log.keys[log.unit]
+    if log.cluster == log.unit or all(log.record_key(m) == log.unit for m in log.metrics):
+        pairs = log.units(log.unit)
+        if log.cluster not in (None, log.unit):
+            pairs = pairs.grouped(["arm", alias], {})
+        crossing, some = log.crossing(pairs, log.unit)
+        if crossing:
+            raise ValueError(
+                f"unit {log.unit!r} must be in one arm; {crossing} units are in several, e.g. "
+                f"{', '.join(map(str, some))}; drop them, or leave unit= out: clusters may cross"
+            )
+        return
     repeated = log.rows.grouped([alias], {}).where(lambda c: c["n"] > 1)
-    found = repeated.sums([], {})
-    if int(found.n[0]) == 0:
+    count = int(repeated.sums([], {}).n[0])
+    if count == 0:
         return
     some = repeated.fetch([alias])[alias][:5].tolist()
-    both_arms = (
-        log.rows.grouped(["arm", alias], {}).grouped([alias], {}).where(lambda c: c["n"] > 1)
-    )
-    crossing = int(both_arms.sums([], {}).n[0])
+    crossing, _ = log.crossing(log.rows.grouped(["arm", alias], {}), log.unit)
     where = f", {crossing} of them in both arms" if crossing else ""
     raise ValueError(
-        f"unit {log.unit!r} must be unique: one row a unit; {int(found.n[0])} units repeat{where}, "
+        f"unit {log.unit!r} must be unique: one row a unit; {count} units repeat{where}, "
         f"e.g. {', '.join(map(str, some))}; sum rows with per=, or say cluster={log.unit!r}"
     )
 
 
-def _report_missing(log: Log, missing: str) -> None:
-    """Refuse missing values, or warn once about the rows that are left out."""
+def report_missing(log: Log, missing: str, arms: Sequence[object]) -> None:
+    """Refuse missing values of the arms, or warn once about the rows that are left out."""
     names = {alias: name for name, alias in log.numeric.items()}
-    gone = {alias: n for alias, n in log.missing.items() if n and alias in names}
-    if not gone:
+    gappy = [alias for alias, n in log.missing.items() if n and alias in names]
+    if not gappy:
         return
-    columns = ", ".join(f"{names[a]!r} ({n} rows)" for a, n in gone.items())
+    absent = {a: _missing(a) for a in gappy}
+    found = log.rows.sums(["arm"], {"kept": _masked(None, tuple(gappy)), **absent})
+    mine = np.array([a in arms for a in found.keys["arm"].tolist()])
+    gone = {names[a]: int(found.values[a][mine].sum()) for a in gappy}
+    columns = ", ".join(f"{name!r} ({n} rows)" for name, n in gone.items() if n)
+    if not columns:
+        return
     if missing == "raise":
         raise ValueError(
             f"columns must not be missing: {columns}; drop or fill them, or missing='drop'"
         )
-    found = log.rows.sums(["arm"], {"kept": _masked(None, tuple(gone))})
-    share = 1 - found.values["kept"] / found.n
-    p = _equal_shares(found.n - found.values["kept"], found.n)
-    arms = ", ".join(f"{a}: {100 * s:.2g}%" for a, s in zip(found.keys["arm"], share, strict=True))
+    n, labels = found.n[mine], found.keys["arm"][mine].tolist()
+    left_out = n - found.values["kept"][mine]
+    p = _equal_shares(left_out, n)
+    share = zip(labels, (100 * left_out / n).tolist(), strict=True)
+    by_arm = ", ".join(f"{a}: {number_in_words(s, 2)}%" for a, s in share)
     warnings.warn(
-        f"rows with missing values are left out: {columns}; share by arm {arms}; test that the "
+        f"rows with missing values are left out: {columns}; share by arm {by_arm}; test that the "
         f"shares are equal: p = {p:.3g}"
         + ("; missingness differs by arm, so the effect may be biased" * (p < 0.01)),
         EstimationWarning,
-        stacklevel=5,
+        stacklevel=4,
     )
 
 
@@ -482,15 +526,30 @@ def _equal_shares(count: NDArray[np.float64], n: NDArray[np.int64]) -> float:
     return float(special.chdtrc(len(n) - 1, statistic))
 
 
-def _winsorised(rows: Rows, metric: Mean) -> tuple[Rows, dict[str, Any]]:
+def _needs_the_whole(metric: Metric) -> bool:
+    """Whether records depend on both arms together."""
+    if isinstance(metric, Mean):
+        return metric.winsor is not None
+    return isinstance(metric, Ratio) and metric.covariate_ratio is not None
+
+
+def _last_cell(rows: Rows) -> Rows:
+    """The cell of cumulative records that holds everything."""
+    last = rows.sums(["cell"], {}).keys["cell"][-1:].tolist()
+    return rows.where(lambda c: c["cell"] == last[0]) if last else rows
+
+
+def _winsorised(rows: Rows, whole: Rows, metric: Mean) -> tuple[Rows, dict[str, Any]]:
     """Outcome and covariates cut at quantiles of their own, over both arms together."""
     low, high = metric.winsor or (0.0, 1.0)
-    n = int(rows.sums([], {}).n[0])
+    n = int(whole.sums([], {}).n[0])
+    if n == 0:
+        return rows, {}
     limits: dict[str, Any] = {}
     cut: dict[str, Expression] = {}
     for alias, name in record_aliases(metric).items():
-        a, b = (_linear_quantile(rows, alias, q, n) for q in (low, high))
-        share = rows.sums([], {"low": _beyond(alias, a, -1.0), "high": _beyond(alias, b, 1.0)})
+        a, b = (_linear_quantile(whole, alias, q, n) for q in (low, high))
+        share = whole.sums([], {"low": _beyond(alias, a, -1.0), "high": _beyond(alias, b, 1.0)})
         limits[name] = {
             "low": a,
             "high": b,
@@ -519,13 +578,14 @@ def _linear_quantile(rows: Rows, column: str, q: float, n: int) -> float:
     return float(first + (position - below) * (second - first))
 
 
-def _linearised_covariate(rows: Rows, j: int) -> Rows:
+def _linearised_covariate(rows: Rows, whole: Rows, j: int) -> Rows:
     """The pre-period ratio as one more covariate: (p0 - R p1) / mean(p1), R over both arms."""
-    total = rows.sums([], {"p0": _column("p0"), "p1": _column("p1")})
+    total = whole.sums([], {"p0": _column("p0"), "p1": _column("p1")})
     n, p0, p1 = int(total.n[0]), float(total.values["p0"][0]), float(total.values["p1"][0])
-    if p1 == 0:
+    if n and p1 == 0:
         raise ValueError("the denominator of covariate_ratio sums to 0; leave covariate_ratio out")
-    return rows.derive({f"x{j}": lambda c: (c["p0"] - (p0 / p1) * c["p1"]) / (p1 / n)})
+    ratio, scale = (p0 / p1, n / p1) if n else (0.0, 1.0)
+    return rows.derive({f"x{j}": lambda c: (c["p0"] - ratio * c["p1"]) * scale})
 
 
 def _masked(column: str | None, gaps: tuple[str, ...]) -> Expression:
@@ -546,6 +606,11 @@ def _all_present(gaps: Sequence[str]) -> Expression:
         return there
 
     return complete
+
+
+def _missing(name: str) -> Expression:
+    """Formula: 1 where the column is missing."""
+    return lambda c: 1.0 - select(present(c[name]), 1.0)
 
 
 def _column(name: str) -> Expression:

@@ -119,11 +119,16 @@ def decision(rows: Sequence[ScorecardRow], srm: SrmCheck | None) -> tuple[str, s
             "no decision",
             "the arms are not as large as designed, so no difference can be trusted.",
         )
-    worse = [r.metric for r in rows if r.verdict in ("worse", "inferior")]
+    several = len({r.treatment for r in rows}) > 1
+
+    def name(row: ScorecardRow) -> str:
+        return f"{row.metric} ({row.treatment})" if several else row.metric
+
+    worse = [name(r) for r in rows if r.verdict in ("worse", "inferior")]
     if worse:
         return "do not ship", f"worse on {_listed(worse)}."
-    open_guards = [r.metric for r in rows if r.role == "guardrail" and r.verdict == "inconclusive"]
-    better = [r.metric for r in rows if r.verdict == "better"]
+    open_guards = [name(r) for r in rows if r.role == "guardrail" and r.verdict == "inconclusive"]
+    better = [name(r) for r in rows if r.verdict == "better"]
     if not better:
         return "no decision", "no goal differs significantly from the control."
     if open_guards:

@@ -12,6 +12,8 @@ from scipy import special
 
 from causal.frame import Table, check_columns, column_names
 from causal.rows import Rows, open_rows
+from causal.values import is_number
+from experiments.arms import refuse_dose
 from experiments.multiplicity import adjust_p_values
 
 if TYPE_CHECKING:
@@ -20,14 +22,16 @@ if TYPE_CHECKING:
 SRM_LEVEL = 0.0005  # below this p-value the arms are not as large as designed
 _LEAST_EXPECTED = 5.0
 _MOST_TABLES = 2_000_000
+_DRAWS = 100_000  # tables drawn where there are too many to list
 
 
 @dataclass(frozen=True)
 class SrmCheck:
     """Whether the arms' sizes fit the design.
 
-    `p_value` and `statistic` are of Pearson's chi-square test (of the exact multinomial test where
-    an expected count is below 5; the statistic is Pearson's either way); `counts` and `expected`
+    `p_value` and `statistic` are of Pearson's chi-square test. Where an expected count is below 5
+    the p-value is that of the exact binomial or multinomial test, or, with too many tables to list,
+    the share of 100,000 seeded draws whose statistic is at least this one. `counts` and `expected`
     map arms to units. `by` holds one row a cell with Holm-adjusted p-values, or None. `ok` is False
     when the overall p-value or an adjusted one of a cell is below 0.0005.
     """
@@ -44,8 +48,8 @@ class SrmCheck:
         return {
             "p_value": self.p_value,
             "statistic": self.statistic,
-            "counts": {str(k): v for k, v in self.counts.items()},
-            "expected": {str(k): v for k, v in self.expected.items()},
+            "counts": {str(k): int(v) for k, v in self.counts.items()},
+            "expected": {str(k): float(v) for k, v in self.expected.items()},
             "by": None if self.by is None else self.by.to_dict(orient="records"),
             "ok": self.ok,
         }
@@ -93,8 +97,8 @@ def srm_test(
     Raises
     ------
     ValueError
-        If there are fewer than two arms, a count is negative or not whole, or shares do not name
-        the arms.
+        If there are fewer than two arms, a count is negative or not whole, shares do not name the
+        arms, or a unit is in several arms.
 
     References
     ----------
@@ -114,9 +118,23 @@ def srm_test(
     check_columns(column_names(counts), {"arm": arm, "by": list(by), "unit": unit})
     labels = {"arm": arm, **{f"by{j}": name for j, name in enumerate(by)}}
     rows = open_rows(counts, numeric={}, labels=labels | ({"unit": unit} if unit else {}))
+    if unit is not None:
+        _refuse_crossing(rows, unit)
     whole = counted(rows, [], unit is not None)
+    refuse_dose(arm, [a for (a,) in whole])
     cells = {name: counted(rows, [f"by{j}"], unit is not None) for j, name in enumerate(by)}
     return checked_counts({a: n for (a,), n in whole.items()}, expected_share, cells)
+
+
+def _refuse_crossing(rows: Rows, unit: str) -> None:
+    """A unit in several arms was not randomised as said."""
+    shared = rows.grouped(["arm", "unit"], {}).grouped(["unit"], {}).where(lambda c: c["n"] > 1)
+    if count := int(shared.sums([], {}).n[0]):
+        some = shared.fetch(["unit"])["unit"][:5].tolist()
+        raise ValueError(
+            f"unit {unit!r} must be in one arm; {count} units are in several, e.g. "
+            f"{', '.join(map(str, some))}; drop them, or keep the arm that came first"
+        )
 
 
 def counted(rows: Rows, by: Sequence[str], units: bool) -> dict[tuple[Any, ...], int]:
@@ -134,7 +152,7 @@ def checked_counts(
 ) -> SrmCheck:
     """The test on counts, and within each cell of further keys."""
     for name, n in counts.items():
-        if isinstance(n, bool) or not float(n).is_integer() or n < 0:
+        if not is_number(n) or not float(n).is_integer() or n < 0:
             raise ValueError(f"counts must be whole numbers >= 0; arm {name!r} has {n!r}")
     share = _shares(counts, expected_share)
     arms = list(share)
@@ -183,14 +201,34 @@ def _tested(
     if n.sum() == 0:
         return 0.0, 1.0, expected
     statistic = float(np.sum((n - expected) ** 2 / expected))
-    exact = expected.min() < _LEAST_EXPECTED and _n_tables(int(n.sum()), len(n)) <= _MOST_TABLES
-    value = _exact(n.astype(int), p) if exact else float(special.chdtrc(len(n) - 1, statistic))
-    return statistic, value, expected
+    if expected.min() >= _LEAST_EXPECTED:
+        return statistic, float(special.chdtrc(len(n) - 1, statistic)), expected
+    counts = n.astype(np.int64)
+    if len(n) == 2:
+        return statistic, _binomial(counts, p), expected
+    if _n_tables(int(n.sum()), len(n)) <= _MOST_TABLES:
+        return statistic, _exact(counts, p), expected
+    return statistic, _simulated(statistic, int(n.sum()), p), expected
 
 
 def _n_tables(n: int, k: int) -> float:
     """Number of ways to spread n units over k arms."""
     return float(special.comb(n + k - 1, k - 1))
+
+
+def _binomial(n: NDArray[np.int64], p: NDArray[np.float64]) -> float:
+    """The exact test of two arms."""
+    from scipy.stats import binomtest  # noqa: PLC0415 — loaded only when used
+
+    return float(binomtest(int(n[0]), int(n.sum()), float(p[0])).pvalue)
+
+
+def _simulated(statistic: float, total: int, p: NDArray[np.float64]) -> float:
+    """Share of tables under the design whose statistic is at least the one seen."""
+    drawn = np.random.default_rng(0).multinomial(total, p, size=_DRAWS)
+    expected = total * p
+    found = ((drawn - expected) ** 2 / expected).sum(axis=1)
+    return float((1 + np.sum(found >= statistic * (1 - 1e-9))) / (_DRAWS + 1))
 
 
 def _exact(n: NDArray[np.int64], p: NDArray[np.float64]) -> float:

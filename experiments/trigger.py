@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import warnings
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, TypeAlias
 
 from causal.effect import Effect, EstimationWarning
@@ -13,7 +14,7 @@ from experiments.srm import SRM_LEVEL, checked_counts
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
-    from experiments.records import Records
+    from experiments.records import Pair, Records
 
 Estimate: TypeAlias = "Callable[[Records], Effect]"
 
@@ -30,34 +31,36 @@ def diluted(records: Records, control: object, treatment: object, estimate: Esti
     units' sample ratio against that of all units, and an effect in the complement, where there
     should be none: p < 0.001 says that the trigger itself is affected by the treatment.
     """
-    rows = records.rows.where(lambda c: (c["arm"] == control) | (c["arm"] == treatment))
+    rows = records.rows
     inside = records.with_rows(rows.where(lambda c: c["trigger"] > 0))
     outside = records.with_rows(rows.where(lambda c: c["trigger"] == 0))
-    counts, chosen = (_by_arm(r, control, treatment) for r in (rows, inside.rows))
+    arms = (control, treatment)
+    counts, chosen = (_by_arm(r.rows, arms) for r in (records, inside))
     if min(chosen.values()) < 2:
         raise ValueError(f"trigger: every arm needs at least 2 triggered units; there are {chosen}")
     tau = estimate(inside)
-    rate, rate_variance = _rate(records, rows)
-    left = {a: counts[a] - chosen[a] for a in counts}
-    untouched = _complement(outside, estimate) if min(left.values()) >= 2 else None
-    srm = checked_counts(chosen, {a: float(n) for a, n in counts.items()}).p_value
-    _warn_about(untouched, srm, chosen)
-    level, level_variance = _control_level(records, rows, control)
-    share, _ = _rate(records, rows.where(lambda c: c["arm"] == control))
+    untouched = _complement(outside, estimate)
+    units, units_chosen = (_by_arm(_units(r), arms) for r in (records, inside))
+    srm = checked_counts(units_chosen, {a: float(n) for a, n in units.items()}).p_value
+    _warn_about(untouched, srm, units_chosen)
+    share = _Share.of(records, control)
     return Effect(
-        estimate=rate * tau.estimate,
-        std_error=math.sqrt(rate**2 * tau.std_error**2 + tau.estimate**2 * rate_variance),
+        estimate=share.rate * tau.estimate,
+        std_error=math.sqrt(
+            share.rate**2 * tau.std_error**2 + tau.estimate**2 * share.rate_variance
+        ),
         estimand="ate",
         method=f"{tau.method}, triggered and diluted",
         n_obs=sum(counts.values()),
         n_clusters=tau.n_clusters,
         df=tau.df,
-        baseline=level,
-        baseline_variance=level_variance,
-        baseline_cov=rate * share * (tau.baseline_cov or 0.0),
+        baseline=share.level,
+        baseline_variance=share.level_variance,
+        baseline_cov=share.rate * share.control_rate * (tau.baseline_cov or 0.0)
+        + tau.estimate * share.cov,
         details={
             **tau.details,
-            "trigger_rate": rate,
+            "trigger_rate": share.rate,
             "triggered": {
                 "estimate": tau.estimate,
                 "std_error": tau.std_error,
@@ -71,18 +74,96 @@ def diluted(records: Records, control: object, treatment: object, estimate: Esti
     )
 
 
-def _by_arm(rows: Rows, control: object, treatment: object) -> dict[Any, int]:
-    """Records by arm; 0 where there is none."""
+def _by_arm(rows: Rows, arms: Pair) -> dict[Any, int]:
+    """Rows by arm; 0 where there is none."""
     found = rows.sums(["arm"], {})
     counts = dict(zip(found.keys["arm"].tolist(), found.n.tolist(), strict=True))
-    return {a: int(counts.get(a, 0)) for a in (control, treatment)}
+    return {a: int(counts.get(a, 0)) for a in arms}
 
 
-def _complement(outside: Records, estimate: Estimate) -> Effect:
-    """Effect where there should be none; its own warnings are not the user's concern."""
+def _units(records: Records) -> Rows:
+    """What was randomised: the clusters where records share them, the records otherwise."""
+    if records.clusters == "coarser":
+        return records.rows.grouped(["arm", "cluster"], {})
+    return records.rows
+
+
+def _complement(outside: Records, estimate: Estimate) -> Effect | None:
+    """Effect where there should be none; None where too few are left to say.
+
+    Its own warnings are not the user's concern.
+    """
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", EstimationWarning)
-        return estimate(outside)
+        try:
+            return estimate(outside)
+        except ValueError:
+            return None
+
+
+@dataclass(frozen=True)
+class _Share:
+    """Share of triggered units (of their denominator or weight) and control level over all units.
+
+    `cov` is the covariance of the two, `control_rate` the share among control units.
+    """
+
+    rate: float
+    rate_variance: float
+    control_rate: float
+    level: float
+    level_variance: float
+    cov: float
+
+    @classmethod
+    def of(cls, records: Records, control: object) -> _Share:
+        """From linear scores of every record, summed over clusters where records share them."""
+        size = _size(records)
+
+        def mine(formula: Expression) -> Expression:
+            return lambda c: select(c["arm"] == control, formula(c))
+
+        def triggered(c: Mapping[str, Any]) -> Any:  # noqa: ANN401 — an array or an expression
+            return select(c["trigger"] > 0, size(c))
+
+        def value(c: Mapping[str, Any]) -> Any:  # noqa: ANN401 — an array or an expression
+            return c["y"] * c["w"] if records.weighted else c["y"]
+
+        sums = {"all": size, "in": triggered, "y": mine(value)}
+        sums |= {"control": mine(size), "control_in": mine(triggered)}
+        total = {k: float(v[0]) for k, v in records.rows.sums([], sums).values.items()}
+        rate, level = total["in"] / total["all"], total["y"] / total["control"]
+        scores: dict[str, Expression] = {
+            "u": lambda c: (triggered(c) - rate * size(c)) / total["all"],
+            "v": mine(lambda c: (value(c) - level * size(c)) / total["control"]),
+            "control": mine(lambda c: c["y"] * 0.0 + 1.0),
+        }
+        rows = records.rows.derive(scores)
+        if not records.apart:
+            rows = rows.grouped(["cluster"], {name: _column(name) for name in scores})
+        products = {
+            "uu": lambda c: c["u"] * c["u"],
+            "vv": lambda c: c["v"] * c["v"],
+            "uv": lambda c: c["u"] * c["v"],
+            "control": lambda c: select(c["control"] > 0, 1.0),
+        }
+        found = rows.sums([], products)
+        square = {k: float(v[0]) for k, v in found.values.items()}
+        n, n_control = int(found.n[0]), square["control"]
+        few, few_control = n / max(n - 1, 1), n_control / max(n_control - 1, 1)
+        return cls(
+            rate=rate,
+            rate_variance=square["uu"] * few,
+            control_rate=total["control_in"] / total["control"],
+            level=level,
+            level_variance=square["vv"] * few_control,
+            cov=square["uv"] * few_control,
+        )
+
+
+def _column(name: str) -> Expression:
+    """Formula of the column itself."""
+    return lambda c: c[name]
 
 
 def _size(records: Records) -> Expression:
@@ -94,49 +175,6 @@ def _size(records: Records) -> Expression:
         return c["w"] if records.weighted else c["y"] * 0.0 + 1.0
 
     return size
-
-
-def _rate(records: Records, rows: Rows) -> tuple[float, float]:
-    """Share of triggered units (of their denominator or weight) and its variance."""
-    size = _size(records)
-    total = rows.sums([], {"all": size, "in": lambda c: select(c["trigger"] > 0, size(c))})
-    n, everything = int(total.n[0]), float(total.values["all"][0])
-    rate = float(total.values["in"][0]) / everything
-
-    def deviation(c: Mapping[str, Any]) -> Any:  # noqa: ANN401 — an array or an Ibis expression
-        return (select(c["trigger"] > 0, size(c)) - rate * size(c)) * (1.0 / everything)
-
-    if records.clusters == "coarser":
-        rows = rows.grouped(["cluster"], {"u": deviation})
-        n = int(rows.sums([], {}).n[0])
-        square = rows.sums([], {"v": lambda c: c["u"] * c["u"]})
-    else:
-        square = rows.sums([], {"v": lambda c: deviation(c) * deviation(c)})
-    return rate, float(square.values["v"][0]) * n / max(n - 1, 1)
-
-
-def _control_level(records: Records, rows: Rows, control: object) -> tuple[float, float]:
-    """Control level over all units, and its variance."""
-    mine = rows.where(lambda c: c["arm"] == control)
-    size = _size(records)
-
-    def value(c: Mapping[str, Any]) -> Any:  # noqa: ANN401 — an array or an Ibis expression
-        return c["y"] * c["w"] if records.weighted else c["y"]
-
-    total = mine.sums([], {"y": value, "d": size})
-    n, d = int(total.n[0]), float(total.values["d"][0])
-    level = float(total.values["y"][0]) / d
-
-    def residual(c: Mapping[str, Any]) -> Any:  # noqa: ANN401 — an array or an Ibis expression
-        return (value(c) - level * size(c)) * (1.0 / d)
-
-    if records.clusters == "coarser":
-        mine = mine.grouped(["cluster"], {"u": residual})
-        n = int(mine.sums([], {}).n[0])
-        found = mine.sums([], {"v": lambda c: c["u"] * c["u"]})
-    else:
-        found = mine.sums([], {"v": lambda c: residual(c) * residual(c)})
-    return level, float(found.values["v"][0]) * n / max(n - 1, 1)
 
 
 def _warn_about(untouched: Effect | None, srm: float, chosen: Mapping[Any, int]) -> None:

@@ -9,9 +9,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, Any, Literal, TypeAlias, TypeGuard
-
-import numpy as np
+from typing import TYPE_CHECKING, Any, Literal, TypeAlias
 
 from causal.decisions.logged_policy import logged_policy_value
 from causal.decisions.modelled_value import modelled_value
@@ -33,6 +31,7 @@ from causal.decisions.weights import (
 )
 from causal.frame import Table, check_columns, check_one_of, column_names, read_columns
 from causal.rows import ArrayRows, Rows, open_rows
+from causal.values import is_number
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -331,11 +330,11 @@ class _Question:
                     f"{name} belongs to method {', '.join(methods)}; leave it out "
                     f"with method {self.method!r}"
                 )
-            if not (_is_number(value) and 0 < value < math.inf):
+            if not (is_number(value) and 0 < value < math.inf):
                 raise ValueError(f"{name} must be a positive number; got {value!r}")
-        if not (_is_number(self.n_folds) and self.n_folds >= 2 and self.n_folds % 1 == 0):
+        if not (is_number(self.n_folds) and self.n_folds >= 2 and self.n_folds % 1 == 0):
             raise ValueError(f"n_folds must be a whole number >= 2; got {self.n_folds!r}")
-        if not (_is_number(self.seed) and self.seed >= 0 and self.seed % 1 == 0):
+        if not (is_number(self.seed) and self.seed >= 0 and self.seed % 1 == 0):
             raise ValueError(f"seed must be a whole number >= 0; got {self.seed!r}")
         if self.reward_range is not None:
             self._check_range(self.reward_range)
@@ -345,7 +344,7 @@ class _Question:
         """Two finite numbers in order."""
         pair = given if isinstance(given, tuple | list) and len(given) == 2 else (math.nan,) * 2
         low, high = pair
-        known = _is_number(low) and _is_number(high)
+        known = is_number(low) and is_number(high)
         if not (known and math.isfinite(low) and math.isfinite(high) and low < high):
             raise ValueError(f"reward_range must be two finite numbers, low < high; got {given!r}")
 
@@ -378,11 +377,6 @@ class _Question:
         }
         roles = {role: [name] for role, name in named.items() if name is not None}
         check_columns(column_names(log), {**roles, "features": self.features})
-
-
-def _is_number(value: object) -> TypeGuard[float]:
-    """Whether a value is a number other than True and False."""
-    return isinstance(value, int | float | np.number) and not isinstance(value, bool)
 
 
 def _range_holds(reward_range: tuple[float, float], low: float, high: float) -> None:

@@ -13,6 +13,7 @@ from causal.decisions.policy_result import Estimate, PolicyValue, policy_effect
 from causal.decisions.weighted_rewards import refuse_propensity, refuse_target
 from causal.decisions.weights import WeightSums, warn_if_fragile, weight_diagnostics
 from causal.frame import Table, check_columns, check_one_of, codes, column_names, read_columns
+from causal.values import is_number
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -240,7 +241,7 @@ def _prefix_products(slots: _Slots) -> NDArray[np.float64]:
 
 def _is_share(value: object) -> bool:
     """Whether a value is a number in (0, 1]."""
-    return isinstance(value, int | float | np.number) and 0 < float(value) <= 1
+    return is_number(value) and 0 < value <= 1
 
 
 def _examinations(

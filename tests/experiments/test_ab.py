@@ -1,5 +1,6 @@
 """One metric of an A/B test: exact formulas, stored numbers of others, arms, warnings."""
 
+import itertools
 import math
 import warnings
 
@@ -11,7 +12,7 @@ from scipy import stats
 
 from causal.effect import EstimationWarning
 from causal.linear import covariance, least_squares
-from experiments import Mean, Quantile, Ratio, ab_test
+from experiments import Mean, Quantile, Ratio, ab_test, ab_tests
 
 EQUAL = {"rel": 1e-10}  # other implementations, in double precision
 FEW = pytest.mark.filterwarnings("ignore:.*cluster:causal.effect.EstimationWarning")
@@ -246,7 +247,7 @@ def test_ab_test_unit_in_both_arms_links_them():
     effect = ab_test(frame, metric=Mean("watch_s", per="viewer_id"), arm="arm")
     assert effect.std_error**2 == pytest.approx(np.sum(psi**2), rel=1e-11)
     n_viewers = table["viewer_id"].nunique()
-    assert effect.n_clusters == n_viewers < effect.n_obs == len(table)
+    assert effect.n_clusters == effect.n_obs == n_viewers < len(table)
     assert effect.df == n_viewers - 1
 
 
@@ -394,12 +395,20 @@ def test_ab_test_other_arms_need_control(kind):
 def test_ab_test_of_three_arms_needs_both_names_and_reads_only_these():
     frame = users(120)
     three = frame.assign(arm=np.array(["A", "B", "C"])[np.arange(120) % 3])
-    for treatment in ("B", "C"):
-        effect = ab_test(three, metric="y", arm="arm", control="A", treatment=treatment)
+    metrics = [
+        Mean("y"),
+        Mean("y", winsor=(0.1, 0.9), covariates=["x"]),
+        Ratio("y", "z", covariate_ratio=("x", "w")),
+    ]
+    for treatment, metric in itertools.product(("B", "C"), metrics):
+        effect = ab_test(three, metric=metric, arm="arm", control="A", treatment=treatment)
         pair = three[three["arm"].isin(["A", treatment])]
-        two = ab_test(pair, metric="y", arm="arm", control="A")
+        two = ab_test(pair, metric=metric, arm="arm", control="A")
         ours = (effect.estimate, effect.std_error)
         assert ours == pytest.approx((two.estimate, two.std_error), rel=1e-12)
+        card = ab_tests(three, metrics=[metric], arm="arm", control="A")
+        (row,) = [r for r in card.rows if r.treatment == treatment]
+        assert row.effect.estimate == pytest.approx(effect.estimate, rel=1e-12)
     with pytest.raises(ValueError, match="more than two arms"):
         ab_test(three, metric="y", arm="arm", control="A")
     with pytest.raises(ValueError, match="pass control="):
@@ -433,8 +442,40 @@ def test_ab_test_unit_claims_one_row_a_unit():
     crossing = pd.concat([frame, frame.iloc[:7].assign(arm=1 - frame["arm"].iloc[:7])])
     with pytest.raises(ValueError, match=r"7 units repeat, 7 of them in both arms, e\.g\. 0, 1"):
         ab_test(crossing, metric="y", arm="arm", unit="viewer_id")
-    assert (
-        ab_test(crossing, metric="y", arm="arm", unit="viewer_id", cluster="viewer_id").n_obs == 67
+
+
+@FEW
+@pytest.mark.parametrize(
+    ("metric", "options"),
+    [
+        ("watch_s", {"cluster": "viewer_id"}),
+        (Mean("watch_s", per="viewer_id"), {}),
+        (Mean("watch_s", per="viewer_id"), {"cluster": "village"}),
+        (Ratio("clicks", "views"), {"cluster": "viewer_id"}),
+    ],
+)
+def test_ab_test_unit_is_in_one_arm_also_where_its_rows_repeat(metric, options):
+    frame = log()
+    effect = ab_test(frame, metric=metric, arm="arm", unit="viewer_id", **options)
+    same_without = ab_test(frame, metric=metric, arm="arm", **options)
+    assert effect.std_error == pytest.approx(same_without.std_error, rel=1e-12)
+    crossing = pd.concat([frame, frame.iloc[:1].assign(arm=1 - frame["arm"].iloc[:1])])
+    with pytest.raises(ValueError, match=r"unit 'viewer_id' must be in one arm; 1 units .* e.g. 0"):
+        ab_test(crossing, metric=metric, arm="arm", unit="viewer_id", **options)
+
+
+@FEW
+def test_ab_test_counts_what_it_averages_over():
+    frame = log()
+    clustered = {"arm": "arm", "unit": "viewer_id", "cluster": "viewer_id"}
+    rows = ab_test(frame, metric="watch_s", **clustered)
+    assert (rows.n_obs, rows.details["counted"]) == (len(frame), "rows")
+    crossing = log(crossing=True)
+    ratio = ab_test(crossing, metric=Ratio("clicks", "views"), arm="arm", cluster="village")
+    assert (ratio.n_obs, ratio.n_clusters, ratio.details["counted"]) == (
+        24,
+        24,
+        "values of village",
     )
 
 
@@ -506,6 +547,34 @@ def test_ab_test_warns_of_missing_rows_with_shares_and_a_test():
         effect = ab_test(frame, metric=metric, arm="arm")
     kept = ab_test(frame.dropna(), metric=metric, arm="arm")
     assert (effect.estimate, effect.std_error) == (kept.estimate, kept.std_error)
+
+
+def test_ab_test_missing_values_of_a_third_arm_are_no_concern():
+    frame = users(90)
+    three = frame.assign(arm=np.array(["A", "B", "C"])[np.arange(90) % 3])
+    three.loc[three["arm"] == "C", "y"] = np.nan
+    effect = ab_test(three, metric="y", arm="arm", control="A", treatment="B", missing="raise")
+    assert effect.n_obs == 60
+
+
+@pytest.mark.filterwarnings("ignore:rows with missing:causal.effect.EstimationWarning")
+@pytest.mark.parametrize(
+    "metric", [Mean("y"), Mean("y", winsor=(0, 0.9)), Quantile("y", 0.5), Ratio("y", "z")]
+)
+@pytest.mark.parametrize("whole", [True, False])
+def test_ab_test_names_the_arm_whose_outcome_is_wholly_missing(metric, whole):
+    frame = users(90)
+    frame.loc[np.ones(90, bool) if whole else frame["arm"] == 0, "y"] = np.nan
+    with pytest.raises(ValueError, match="arm 0 needs at least 2 records; it has 0"):
+        ab_test(frame, metric=metric, arm="arm")
+
+
+@pytest.mark.parametrize(("scale", "name"), [(1e-200, "y"), (1e200, "y"), (1e200, "x")])
+def test_ab_test_names_the_column_whose_squares_leave_a_double(scale, name):
+    frame = users(90)
+    frame[name] *= scale
+    with pytest.raises(ValueError, match=f"column '{name}' must have squares within a double"):
+        ab_test(frame, metric=Mean("y", covariates=["x"]), arm="arm")
 
 
 def test_ab_test_missing_raise_refuses_and_names():

@@ -74,6 +74,7 @@ def test_ab_curve_cr1_of_a_cell_is_the_clustered_test_of_that_cell():
         (Mean("watch_s", per="viewer_id", covariates=["before"]), {}),
         (Ratio("clicks", "views"), {"cluster": "viewer_id"}),
         (LIN, {"cluster": "viewer_id", "covariance": "CR1"}),
+        (LIN, {"adjustment": "cuped"}),
     ],
 )
 def test_ab_curve_cumulative_holds_everything_up_to_each_day(metric, options):
@@ -88,6 +89,40 @@ def test_ab_curve_cumulative_holds_everything_up_to_each_day(metric, options):
     assert "cumulative" in curve.method
     correlation = curve.cov / np.outer(curve.std_error, curve.std_error)
     assert correlation[2, 3] > correlation[0, 3] > 0
+
+
+@pytest.mark.parametrize(
+    ("metric", "options"),
+    [
+        (Mean("watch_s", winsor=(0.05, 0.9)), {}),
+        (Mean("watch_s", per="viewer_id", covariates=["before"], winsor=(0.05, 0.9)), {}),
+        (Ratio("clicks", "views", covariate_ratio=("clicks0", "views0")), {"cluster": "viewer_id"}),
+    ],
+)
+def test_ab_curve_cumulative_ends_in_the_whole_with_its_limits(metric, options):
+    frame = log()
+    curve = ab_curve(frame, metric=metric, arm="arm", by="day", cumulative=True, **options)
+    effect = ab_test(frame, metric=metric, arm="arm", **options)
+    assert curve.at(4).estimate == pytest.approx(effect.estimate, rel=1e-10)
+    assert curve.at(4).std_error == pytest.approx(effect.std_error, rel=1e-9)
+    assert curve.details.get("winsor") == effect.details.get("winsor")
+
+
+def test_ab_curve_cuped_fits_a_slope_in_each_cell():
+    frame = log()
+    curve = ab_curve(frame, metric=LIN, arm="arm", by="day", adjustment="cuped")
+    for place, (label, part) in enumerate(cells_of(frame, "day").items()):
+        effect = ab_test(part, metric=LIN, arm="arm", adjustment="cuped")
+        assert curve.at(label).estimate == pytest.approx(effect.estimate, rel=1e-10)
+        assert curve.at(label).std_error == pytest.approx(effect.std_error, rel=1e-10)
+        theta = {name: slopes[place] for name, slopes in curve.details["theta"].items()}
+        assert theta == pytest.approx(dict(effect.details["theta"]), rel=1e-9)
+
+
+@pytest.mark.filterwarnings("ignore:rows with missing:causal.effect.EstimationWarning")
+def test_ab_curve_of_an_outcome_that_is_wholly_missing_names_the_arm():
+    with pytest.raises(ValueError, match="arm 0 needs at least 2 records; it has 0"):
+        ab_curve(log().assign(watch_s=np.nan), metric="watch_s", arm="arm", by="day")
 
 
 def test_ab_curve_average_with_size_weights_reproduces_the_whole():

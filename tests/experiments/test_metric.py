@@ -38,9 +38,11 @@ def test_metrics_are_frozen_hashable_values():
         metric.outcome = "z"
 
 
-@pytest.mark.parametrize("winsor", [(0.5, 0.5), (0.9, 0.1), (-0.1, 1), (0, 1.1)])
+@pytest.mark.parametrize(
+    "winsor", [(0.5, 0.5), (0.9, 0.1), (-0.1, 1), (0, 1.1), 0.1, [0.9], ("0", "1")]
+)
 def test_mean_refuses_winsor_limits_that_are_no_quantiles(winsor):
-    with pytest.raises(ValueError, match="winsor must be quantiles"):
+    with pytest.raises(ValueError, match=r"winsor must be two quantiles .* such as \(0, 0.999\)"):
         Mean("y", winsor=winsor)
 
 
@@ -63,6 +65,7 @@ MAKERS = {
     [
         ({"role": "guardrail"}, "needs margin="),
         ({"role": "guardrail", "margin": 0}, r"margin must be in \(0, 1\)"),
+        ({"margin": "1"}, r"margin must be in \(0, 1\).*'1'"),
         ({"margin": 1.5}, r"margin must be in \(0, 1\)"),
         ({"role": "gaol"}, "did you mean 'goal'"),
         ({"better": "up"}, "better must be one of"),

@@ -70,7 +70,7 @@ def test_adjust_p_values_of_one_is_itself_and_of_none_is_empty(method):
     assert adjust_p_values([], method=method).tolist() == []
 
 
-@pytest.mark.parametrize("bad", [[-0.1], [1.1], [float("nan")], [[0.1]]])
+@pytest.mark.parametrize("bad", [0.1, [-0.1], [1.1], [float("nan")], [[0.1]]])
 def test_adjust_p_values_refuses_what_is_no_p_value(bad):
     with pytest.raises(ValueError, match=r"\[0, 1\]"):
         adjust_p_values(bad, method="holm")

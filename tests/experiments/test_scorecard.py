@@ -100,12 +100,14 @@ def test_metric_verdict_of_a_guardrail_near_zero_is_inconclusive():
 class Row:
     """What `decision` looks at."""
 
-    def __init__(self, metric, role, verdict):
+    def __init__(self, metric, role, verdict, treatment="B"):
         self.metric, self.role, self.verdict = metric, role, verdict
+        self.treatment = treatment
 
 
 GOOD = Row("watch", "goal", "better")
 BAD = Row("gifts", "goal", "worse")
+BAD_IN_C = Row("gifts", "goal", "worse", "C")
 OPEN = Row("likes", "goal", "inconclusive")
 SAFE = Row("crash", "guardrail", "non-inferior")
 UNSURE = Row("crash", "guardrail", "inconclusive")
@@ -124,6 +126,7 @@ BALANCED, SKEWED = srm_test({"A": 500, "B": 500}), srm_test({"A": 700, "B": 500}
         ([GOOD, UNSURE], BALANCED, "no decision", "but crash is not proven"),
         ([OPEN, SAFE], BALANCED, "no decision", "no goal differs"),
         ([SAFE], BALANCED, "no decision", "no goal differs"),
+        ([GOOD, BAD_IN_C], BALANCED, "do not ship", "worse on gifts (C)"),
     ],
 )
 def test_decision_follows_the_rule(rows, srm, verdict, says):
@@ -342,11 +345,16 @@ def test_ab_tests_refuses_what_names_no_metrics(metrics, error, message):
         ({"segments": ["arm"]}, "both arm and by"),
         ({"day": "dya"}, "did you mean 'day'"),
         ({"control": None}, "pass control="),
+        (
+            {"level": 0.5, "metrics": [Mean("gifts", role="guardrail", margin=0.1)]},
+            "level must be above 0.5 with guardrails",
+        ),
     ],
 )
 def test_ab_tests_refuses_options_that_do_not_fit(options, message):
+    given = {"metrics": [Mean("gifts")], "arm": "arm", "control": "A", **options}
     with pytest.raises(ValueError, match=message):
-        ab_tests(three_arms(), metrics=["gifts"], **{"arm": "arm", "control": "A", **options})
+        ab_tests(three_arms(), **given)
 
 
 def test_ab_tests_takes_two_metrics_of_one_column():

@@ -63,6 +63,30 @@ def test_srm_test_exact_p_value_is_valid_over_all_tables():
         assert mass[np.array(p) <= alpha].sum() <= alpha
 
 
+def test_srm_test_of_two_arms_is_exact_at_any_size():
+    check = srm_test({"A": 7, "B": 6_000_000}, expected_share={"A": 5e-7, "B": 1 - 5e-7})
+    assert check.p_value == pytest.approx(stats.poisson.sf(6, 3.0), rel=0.05)
+
+
+def test_srm_test_of_many_small_arms_is_that_of_drawn_tables():
+    counts = dict.fromkeys(range(40), 2) | {0: 9}
+    check = srm_test(counts)
+    exact_mean = np.mean(
+        [
+            srm_test(dict(enumerate(t))).p_value
+            for t in np.random.default_rng(1).multinomial(80, [1 / 40] * 40, 40)
+        ]
+    )
+    assert check.p_value < stats.chi2.sf(check.statistic, 39) * 3
+    assert 0.3 < exact_mean < 0.7
+    assert check == srm_test(counts)
+
+
+def test_srm_check_to_dict_is_plain_json():
+    check = srm_test({"A": np.int64(5), "B": np.int64(7)})
+    assert json.loads(json.dumps(check.to_dict()))["counts"] == {"A": 5, "B": 7}
+
+
 def test_srm_test_is_not_ok_below_the_threshold_only():
     limit = stats.chi2.isf(0.0005, 1)
     near = 50_000 + math.sqrt(limit * 100_000) / 2
@@ -128,6 +152,13 @@ def test_srm_test_finds_an_arm_that_is_wholly_absent():
         ({"A": 3.5, "B": 2}, {}, "whole numbers"),
         ({"A": -1, "B": 2}, {}, "whole numbers"),
         ({"A": True, "B": 2}, {}, "whole numbers"),
+        ({"A": "5", "B": 5}, {}, "whole numbers"),
+        (pd.DataFrame({"arm": np.linspace(0, 1, 300)}), {"arm": "arm"}, "a dose is no arm"),
+        (
+            pd.DataFrame({"arm": [0, 1, 0, 1], "who": [1, 2, 3, 3]}),
+            {"arm": "arm", "unit": "who"},
+            r"unit 'who' must be in one arm; 1 units are in several, e\.g\. 3",
+        ),
         ({"A": 5}, {}, "two arms"),
         ({"A": 0, "B": 0}, {}, "two arms"),
         ({"A": 5, "B": 5}, {"expected_share": {"A": 1}}, "every arm"),

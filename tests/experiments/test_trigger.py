@@ -9,7 +9,7 @@ import pytest
 from ab_tables import log, users
 
 from causal.effect import EstimationWarning
-from experiments import Mean, Ratio, ab_test
+from experiments import Mean, Ratio, ab_test, srm_test
 
 FEW = pytest.mark.filterwarnings("ignore:.*cluster:causal.effect.EstimationWarning")
 
@@ -150,3 +150,34 @@ def test_trigger_refuses_what_is_no_trigger():
     nobody = frame.assign(touched=0)
     with pytest.raises(ValueError, match="at least 2 triggered units"):
         ab_test(nobody, metric="y", arm="arm", trigger="touched")
+
+
+@FEW
+def test_trigger_with_clusters_counts_clusters_for_the_sample_ratio():
+    frame = log(seed=3)
+    heavy = frame["village"].isin([1, 3]) & (frame["touched"] == 1)
+    frame = pd.concat([frame, *[frame[heavy]] * 5])
+    effect = ab_test(frame, metric="watch_s", arm="arm", cluster="village", trigger="touched")
+    chosen = frame[frame["touched"] == 1].groupby("arm")["village"].nunique().to_dict()
+    everyone = frame.groupby("arm")["village"].nunique().to_dict()
+    wanted = srm_test(chosen, expected_share=everyone).p_value
+    assert effect.details["triggered_srm_p_value"] == pytest.approx(wanted)
+
+
+def test_trigger_answers_where_too_few_are_left_to_check_the_complement():
+    frame = affected_only().assign(touched=1)
+    frame.loc[frame.groupby("arm").head(2).index, "touched"] = 0
+    effect = ab_test(frame, metric=Mean("y", covariates=["x"]), arm="arm", trigger="touched")
+    assert effect.details["complement_p_value"] is None
+
+
+def test_trigger_covariance_with_the_control_level_is_the_jackknifes():
+    frame = affected_only()
+    frame["y"] += 5 * frame["touched"]
+    effect = ab_test(frame, metric="y", arm="arm", trigger="touched")
+    kept = [ab_test(frame.drop(i), metric="y", arm="arm", trigger="touched") for i in frame.index]
+    pairs = np.array([(e.estimate, e.baseline) for e in kept])
+    n = len(pairs)
+    jackknife = np.cov(pairs.T, ddof=0) * (n - 1)
+    assert effect.baseline_cov == pytest.approx(jackknife[0, 1], rel=0.03)
+    assert effect.baseline_variance == pytest.approx(jackknife[1, 1], rel=0.03)
