@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from causal.rows import Pilot
+from causal.rows import Pilot, column
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -164,7 +164,7 @@ def _around(
     sums = {f"s{j}": _scaled(pilot, c, None, weight) for j, c in enumerate(columns)}
     sums |= {f"p{i}_{j}": _scaled(pilot, columns[i], columns[j], weight) for i, j in pairs}
     if weight is not None:
-        sums["w"] = _column(weight)
+        sums["w"] = column(weight)
     with np.errstate(over="ignore", under="ignore", invalid="ignore"):
         groups = rows.sums(by, sums)
         total = groups.n.astype(np.float64) if weight is None else groups.values["w"]
@@ -213,8 +213,3 @@ def _from_centre(c: Any, pilot: Pilot, name: str) -> Any:  # noqa: ANN401 — co
 def _moved(name: str) -> Expression:
     """Formula of a column minus its group's centre."""
     return lambda c: c[name] - c[f"centre_{name}"]
-
-
-def _column(name: str) -> Expression:
-    """Formula of the column itself."""
-    return lambda c: c[name]

@@ -22,7 +22,7 @@ from causal.centred import centred_moments
 from causal.engine_rows import label_array
 from causal.frame import Table, check_columns, column_names, fetch_arrow, listed, open_table
 from causal.parquet import read_schema
-from causal.rows import EngineRows, Expression, Rows, combined_codes, open_rows, present
+from causal.rows import EngineRows, Expression, Rows, column, combined_codes, open_rows, present
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -358,7 +358,7 @@ def group_moments(
         rows.refuse(lambda c: c["weight"] < 0, "weight", **what)
     if unit is not None:
         with np.errstate(over="ignore", invalid="ignore"):  # reported below, by name
-            rows = rows.grouped([*names.by, "unit"], {c: _column(c) for c in names.values})
+            rows = rows.grouped([*names.by, "unit"], {c: column(c) for c in names.values})
     groups, mean, cross, total = centred_moments(
         rows, names.values, names.by, weight=None if weight is None else "weight"
     )
@@ -418,7 +418,7 @@ def unit_cube(data: Table, *, columns: Sequence[str], by: Sequence[str], unit: s
     table = open_table(data, columns=[*columns, *by, unit])
     rows = EngineRows.opened(table, names.numeric, names.labels)
     _no_gaps(rows, names.numeric)
-    cube = rows.grouped_table([*names.by, "unit"], {c: _column(c) for c in names.values})
+    cube = rows.grouped_table([*names.by, "unit"], {c: column(c) for c in names.values})
     aliases = {**names.labels, **names.numeric}
     back = [cube[alias].name(name) for alias, name in aliases.items()]
     named = cube.select(*back, cube["n"].cast("int64").name("n_rows"))
@@ -539,11 +539,6 @@ def _no_gaps(rows: Rows, numeric: dict[str, str]) -> None:
 def _absent(alias: str) -> Expression:
     """Formula of whether a number is missing."""
     return lambda c: ~present(c[alias])
-
-
-def _column(name: str) -> Expression:
-    """Formula of the column itself."""
-    return lambda c: c[name]
 
 
 def _within_range(

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 from causal.array_rows import ArrayRows, combined_codes
 from causal.engine_rows import EngineRows
 from causal.frame import Table, in_memory_rows, open_table, read_columns
-from causal.verbs import Expression, Groups, Pilot, Rows, both, present, select
+from causal.verbs import Expression, Groups, Pilot, Rows, both, column, present, select
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -23,6 +23,7 @@ __all__ = [
     "Pilot",
     "Rows",
     "both",
+    "column",
     "combined_codes",
     "open_rows",
     "present",

@@ -86,6 +86,11 @@ class Rows(Protocol):
         """The columns as arrays."""
 
 
+def column(name: str) -> Expression:
+    """The column itself: for formulas."""
+    return lambda c: c[name]
+
+
 def select(condition: Any, value: Any) -> Any:  # noqa: ANN401 — arrays or Ibis expressions
     """`value` where the condition holds, 0 elsewhere: for formulas."""
     if isinstance(condition, np.ndarray):
@@ -93,9 +98,9 @@ def select(condition: Any, value: Any) -> Any:  # noqa: ANN401 — arrays or Ibi
     return condition.ifelse(as_column(value), 0.0)
 
 
-def present(column: Any) -> Any:  # noqa: ANN401 — an array or an Ibis expression
+def present(number: Any) -> Any:  # noqa: ANN401 — an array or an Ibis expression
     """Whether a number is there: for formulas."""
-    return ~np.isnan(column) if isinstance(column, np.ndarray) else column.notnull()
+    return ~np.isnan(number) if isinstance(number, np.ndarray) else number.notnull()
 
 
 def both(left: Any, right: Any) -> Any:  # noqa: ANN401 — arrays or Ibis expressions

@@ -10,12 +10,12 @@ from typing import TYPE_CHECKING, Any, Literal
 from causal.distributions import critical_value
 from causal.effect import Effect, EffectCurve, EstimationWarning
 from causal.frame import Table, check_level, check_one_of
+from experiments.ab_log import open_log, report_missing
 from experiments.arms import choose_arms
 from experiments.differences import Adjustment, Differences, Tabulated, differences, tabulate
 from experiments.metric import Mean, Metric, Quantile, Ratio, as_metric
 from experiments.multiplicity import Adjust, adjust_p_values
 from experiments.quantiles import arm_quantile
-from experiments.records import Log, Records, open_log, report_missing
 from experiments.scorecard import Scorecard, ScorecardRow, decision, metric_verdict
 from experiments.srm import SrmCheck, checked_counts, srm_test
 from experiments.trigger import diluted
@@ -23,6 +23,7 @@ from experiments.trigger import diluted
 if TYPE_CHECKING:
     from causal.values import JsonValue
     from experiments.influence import Kind
+    from experiments.records import Log, Records
 
 __all__ = [
     "Mean",

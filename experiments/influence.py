@@ -17,7 +17,7 @@ import numpy as np
 from causal.frame import codes as codes_of
 from causal.linear import covariance as covariance_of
 from causal.linear import least_squares
-from causal.rows import Expression, Rows, both, select
+from causal.rows import Expression, Rows, both, column, select
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -143,7 +143,7 @@ def independent_errors(
 def squared_influences(rows: Rows, cells: tuple[Any, ...], control: object) -> NDArray[np.float64]:
     """Sum of psi^2 by arm (control first) and cell, shape (2, K)."""
     keys = ["arm"] if cells == (None,) else ["arm", "cell"]
-    squares = rows.sums(keys, {"v": lambda c: c["psi"] * c["psi"], "pinned": _column("pinned")})
+    squares = rows.sums(keys, {"v": lambda c: c["psi"] * c["psi"], "pinned": column("pinned")})
     _check_leverage(squares.values["pinned"].sum())
     is_control = squares.keys["arm"] == control
     return np.stack([squares.values["v"][is_control], squares.values["v"][~is_control]])
@@ -197,7 +197,7 @@ def clustered_errors(
 
 def _cluster_sums(cells: tuple[Any, ...], control: object) -> dict[str, Expression]:
     """Formulas of influences and rows by arm and cell, to be summed over a cluster."""
-    sums: dict[str, Expression] = {"pinned": _column("pinned")}
+    sums: dict[str, Expression] = {"pinned": column("pinned")}
     for j, cell in enumerate(cells):
         for a in (0, 1):
             sums[f"psi{a}_{j}"] = _here(a, cell, control, "psi")
@@ -208,7 +208,7 @@ def _cluster_sums(cells: tuple[Any, ...], control: object) -> dict[str, Expressi
 def _cluster_products(k: int) -> dict[str, Expression]:
     """Formulas of products of cluster sums, and of which clusters an arm or a cell has."""
     products: dict[str, Expression] = {
-        "pinned": _column("pinned"),
+        "pinned": column("pinned"),
         "in0": _in_arm(0, range(k)),
         "in1": _in_arm(1, range(k)),
         "base": lambda c: c["psi0_0"] * c["psi0_0"],
@@ -250,11 +250,6 @@ def _product(i: int, j: int) -> Expression:
 def _cr1_factor(g: Any, n: Any, parameters: int) -> Any:  # noqa: ANN401 — numbers or arrays
     """Small-sample factor of CR1, as in statsmodels and Stata."""
     return g / (g - 1) * (n - 1) / (n - parameters)
-
-
-def _column(name: str) -> Expression:
-    """Formula of the column itself."""
-    return lambda c: c[name]
 
 
 def _check_leverage(pinned: float) -> None:

@@ -7,25 +7,19 @@ viewers; their sums come from it. A record carries the aliases that `experiments
 
 from __future__ import annotations
 
-import warnings
 from dataclasses import dataclass, field
 from functools import cached_property
 from typing import TYPE_CHECKING, Any, Literal, TypeAlias
 
 import numpy as np
-from scipy import special
 
-from causal.effect import EstimationWarning
-from causal.frame import Table, check_columns, column_names
-from causal.rows import Expression, Rows, both, open_rows, present, select
-from causal.words import number_in_words
+from causal.rows import Expression, Rows, both, column, present, select
 from experiments.metric import Mean, Metric, Quantile, Ratio
 from experiments.row_moments import RowMoments, row_moments
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
-    from numpy.typing import NDArray
 
 Pair: TypeAlias = "tuple[object, object]"  # the control and a treatment
 
@@ -150,7 +144,7 @@ class Log:
     def _is_plain(self, metric: Metric) -> bool:
         """Whether rows are the metric's records as they are."""
         weighed = self.weight is not None or self.trigger is not None
-        return not (weighed or self.gaps(metric)) and _sums_rows(metric, self.cluster)
+        return not (weighed or self.gaps(metric)) and sums_rows(metric, self.cluster)
 
     @cached_property
     def arms(self) -> list[Any]:
@@ -199,14 +193,14 @@ class Log:
         if any(self.record_key(m) is None for m in self.metrics):
             plain = all(self._is_plain(m) for m in self.metrics)
             return plain and self._row_moments is not None and self._row_moments.finite
-        totals: dict[str, Expression] = {name: _column(name) for name in self._sums()}
+        totals: dict[str, Expression] = {name: column(name) for name in self._sums()}
         keys = {str(self.record_key(m)) for m in self.metrics}
         found = [self.units(key).sums([], totals).values for key in keys]
         return all(np.isfinite(v).all() for values in found for v in values.values())
 
     def record_key(self, metric: Metric) -> str | None:
         """The column whose values are the metric's records; None when rows are."""
-        return _record_key(metric, self.cluster)
+        return record_key(metric, self.cluster)
 
     def counting_key(self) -> str | None:
         """The column whose values are counted for the sample ratio; None when rows are."""
@@ -225,7 +219,7 @@ class Log:
         if finest not in self._aggregated:
             self._aggregated[finest] = self.rows.grouped(finest, sums)
         if by != finest:
-            again: dict[str, Expression] = {name: _column(name) for name in sums}
+            again: dict[str, Expression] = {name: column(name) for name in sums}
             self._aggregated[by] = self._aggregated[finest].grouped(by, again)
         return self._aggregated[by]
 
@@ -233,7 +227,7 @@ class Log:
         """Formulas of all sums that some metric needs, each once."""
         sums: dict[str, Expression] = {"rows": lambda _: 1.0}
         if self.trigger is not None:
-            sums["trigger"] = _column("trigger")
+            sums["trigger"] = column("trigger")
         for metric in self.metrics:
             gaps = self.gaps(metric)
             for name in metric_columns(metric):
@@ -258,10 +252,10 @@ class Log:
     ) -> Rows:
         """Rows themselves as records."""
         gaps, rows = self.gaps(metric), self.among(self.rows, arms)
-        rows = rows.where(_all_present(gaps)) if gaps else rows
-        columns = {a: _column(self.numeric[n]) for a, n in record_aliases(metric).items()}
+        rows = rows.where(all_present(gaps)) if gaps else rows
+        columns = {a: column(self.numeric[n]) for a, n in record_aliases(metric).items()}
         if self.weight is not None:
-            weight = _column(self.numeric[self.weight])
+            weight = column(self.numeric[self.weight])
             rows, columns["w"] = rows.where(lambda c: weight(c) > 0), weight
         columns |= self._key_columns(self.cluster, cell)
         if cumulative:
@@ -279,14 +273,14 @@ class Log:
         count = self._sum_alias(metric, None)
         if cumulative and cell is not None:
             by = ["arm", *(self.keys[c] for c in dict.fromkeys([key, self.cluster, cell]) if c)]
-            again: dict[str, Expression] = {name: _column(name) for name in self._sums()}
+            again: dict[str, Expression] = {name: column(name) for name in self._sums()}
             rows = rows.accumulated(self.keys[cell]).grouped(by, again)
         if gaps:
             rows = rows.where(lambda c: c[count] > 0)
         columns: dict[str, Expression] = {}
         for alias, name in record_aliases(metric).items():
             total = self._sum_alias(metric, name)
-            columns[alias] = _mean_of(total, count) if alias.startswith("x") else _column(total)
+            columns[alias] = _mean_of(total, count) if alias.startswith("x") else column(total)
         columns |= self._key_columns(self.cluster or key, cell)
         return rows.derive(columns)
 
@@ -305,70 +299,17 @@ class Log:
     def _key_columns(self, cluster: str | None, cell: str | None) -> dict[str, Expression]:
         """Aliases ``cluster`` and ``cell``."""
         pairs = {"cluster": cluster, "cell": cell}
-        return {alias: _column(self.keys[name]) for alias, name in pairs.items() if name}
+        return {alias: column(self.keys[name]) for alias, name in pairs.items() if name}
 
 
-def open_log(
-    frame: Table,
-    *,
-    metrics: Sequence[Metric],
-    arm: str,
-    unit: str | None = None,
-    cluster: str | None = None,
-    weight: str | None = None,
-    trigger: str | None = None,
-    cells: Sequence[str] = (),
-) -> Log:
-    """Open and check a log for metrics."""
-    names = column_names(frame)
-    for metric in metrics:
-        _check_roles(names, metric, arm, unit, cluster, weight, trigger)
-    for metric in metrics:
-        check_columns(names, {"arm": arm, "outcome": metric.outcomes, "by": list(cells)})
-    wanted = [c for m in metrics for c in metric_columns(m)]
-    numeric = {
-        n: f"c{j}" for j, n in enumerate(dict.fromkeys([*wanted, *([weight] if weight else [])]))
-    }
-    per = [m.per for m in metrics if not isinstance(m, Ratio)]
-    found = dict.fromkeys(c for c in [unit, cluster, *per, *cells] if c is not None)
-    keys = {n: f"k{j}" for j, n in enumerate(found)}
-    numbers = {alias: name for name, alias in numeric.items()}
-    if trigger is not None:
-        numbers["trigger"] = trigger
-    labels = {"arm": arm} | {alias: name for name, alias in keys.items()}
-    shape = (tuple(metrics), arm, numeric, keys, unit, cluster, weight, trigger, tuple(cells))
-    keyed = all(_record_key(m, cluster) is not None for m in metrics)
-    summed = weight is None and (keyed or all(_sums_rows(m, cluster) for m in metrics))
-    log = _log(frame, shape, numbers, labels, finite=not summed)
-    if summed and not log.sums_are_finite():
-        log = _log(frame, shape, numbers, labels, finite=True)
-    _check_complete(numbers, log.missing, weight, trigger)
-    _check_weights(log)
-    _check_units(log)
-    return log
-
-
-def _log(
-    frame: Table,
-    shape: tuple[Any, ...],
-    numbers: Mapping[str, str],
-    labels: Mapping[str, str],
-    *,
-    finite: bool,
-) -> Log:
-    """The opened log, before its checks."""
-    rows = open_rows(frame, numeric=numbers, labels=labels, finite=finite)
-    return Log(rows, {alias: rows.n_missing(alias) for alias in numbers}, *shape)
-
-
-def _record_key(metric: Metric, cluster: str | None) -> str | None:
+def record_key(metric: Metric, cluster: str | None) -> str | None:
     """The column whose values are the metric's records."""
     return cluster if isinstance(metric, Ratio) else metric.per
 
 
-def _sums_rows(metric: Metric, cluster: str | None) -> bool:
+def sums_rows(metric: Metric, cluster: str | None) -> bool:
     """Whether the metric is made of sums over rows as they are."""
-    if isinstance(metric, Quantile) or _record_key(metric, cluster) is not None:
+    if isinstance(metric, Quantile) or record_key(metric, cluster) is not None:
         return False
     return (metric.winsor if isinstance(metric, Mean) else metric.covariate_ratio) is None
 
@@ -385,145 +326,6 @@ def record_aliases(metric: Metric) -> dict[str, str]:
 def metric_columns(metric: Metric) -> list[str]:
     """The columns that a metric reads, each once."""
     return list(dict.fromkeys(record_aliases(metric).values()))
-
-
-def _check_roles(
-    names: Sequence[Any],
-    metric: Metric,
-    arm: str,
-    unit: str | None,
-    cluster: str | None,
-    weight: str | None,
-    trigger: str | None,
-) -> None:
-    """Columns exist and none plays two parts; keys may coincide with each other only."""
-    if isinstance(metric, Ratio):
-        outcome: dict[str, Any] = {
-            "numerator": metric.numerator,
-            "denominator": metric.denominator,
-            "covariate_ratio": metric.covariate_ratio,
-        }
-    else:
-        outcome = {"outcome": metric.outcome}
-    roles = {
-        "arm": arm,
-        **outcome,
-        "covariates": metric.covariates,
-        "weight": weight,
-        "trigger": trigger,
-    }
-    check_columns(names, roles)
-    per = None if isinstance(metric, Ratio) else metric.per
-    for role, key in (("unit", unit), ("cluster", cluster), ("per", per)):
-        check_columns(names, {**roles, role: key})
-    if weight is not None and (per is not None or not isinstance(metric, Mean)):
-        raise ValueError(
-            f"weight goes with a mean over rows; metric {metric.label!r} sums rows or ranks them: "
-            "weight the column before"
-        )
-
-
-def _check_complete(
-    numbers: Mapping[str, str], gaps: Mapping[str, int], weight: str | None, trigger: str | None
-) -> None:
-    """Weights and triggers must be there."""
-    for alias, name in numbers.items():
-        if name in (weight, trigger) and gaps[alias]:
-            role = "weight" if name == weight else "trigger"
-            raise ValueError(
-                f"column {name!r} ({role}) must not be missing; {gaps[alias]} rows are; "
-                "drop or fill them"
-            )
-
-
-def _check_weights(log: Log) -> None:
-    """Weights are not negative and not all 0; triggers are 0 or 1."""
-    if log.weight is not None:
-        w = log.numeric[log.weight]
-        found = log.rows.sums(
-            [], {"bad": lambda c: select(c[w] < 0, 1.0), "sum": _column(w)}
-        ).values
-        if found["bad"][0] or found["sum"][0] <= 0:
-            raise ValueError(
-                f"column {log.weight!r} (weight) must be >= 0 and not all 0; "
-                f"{int(found['bad'][0])} rows are negative; drop or correct them"
-            )
-    if log.trigger is not None:
-        odd = {"odd": lambda c: select(c["trigger"] * (c["trigger"] - 1.0) != 0, 1.0)}
-        if count := log.rows.sums([], odd).values["odd"][0]:
-            raise ValueError(
-                f"column {log.trigger!r} (trigger) must be 0 or 1; {int(count)} rows are not; "
-                "correct them"
-            )
-
-
-def _check_units(log: Log) -> None:
-    """`unit=` claims one row a unit, or one cluster or sum, and one arm in any case."""
-    if log.unit is None:
-        return
-    alias = log.keys[log.unit]
-    if log.cluster == log.unit or all(log.record_key(m) == log.unit for m in log.metrics):
-        pairs = log.units(log.unit)
-        if log.cluster not in (None, log.unit):
-            pairs = pairs.grouped(["arm", alias], {})
-        crossing, some = log.crossing(pairs, log.unit)
-        if crossing:
-            raise ValueError(
-                f"unit {log.unit!r} must be in one arm; {crossing} units are in several, e.g. "
-                f"{', '.join(map(str, some))}; drop them, or leave unit= out: clusters may cross"
-            )
-        return
-    repeated = log.rows.grouped([alias], {}).where(lambda c: c["n"] > 1)
-    count = int(repeated.sums([], {}).n[0])
-    if count == 0:
-        return
-    some = repeated.fetch([alias])[alias][:5].tolist()
-    crossing, _ = log.crossing(log.rows.grouped(["arm", alias], {}), log.unit)
-    where = f", {crossing} of them in both arms" if crossing else ""
-    raise ValueError(
-        f"unit {log.unit!r} must be unique: one row a unit; {count} units repeat{where}, "
-        f"e.g. {', '.join(map(str, some))}; sum rows with per=, or say cluster={log.unit!r}"
-    )
-
-
-def report_missing(log: Log, missing: str, arms: Sequence[object]) -> None:
-    """Refuse missing values of the arms, or warn once about the rows that are left out."""
-    names = {alias: name for name, alias in log.numeric.items()}
-    gappy = [alias for alias, n in log.missing.items() if n and alias in names]
-    if not gappy:
-        return
-    absent = {a: _missing(a) for a in gappy}
-    found = log.rows.sums(["arm"], {"kept": _masked(None, tuple(gappy)), **absent})
-    mine = np.array([a in arms for a in found.keys["arm"].tolist()])
-    gone = {names[a]: int(found.values[a][mine].sum()) for a in gappy}
-    columns = ", ".join(f"{name!r} ({n} rows)" for name, n in gone.items() if n)
-    if not columns:
-        return
-    if missing == "raise":
-        raise ValueError(
-            f"columns must not be missing: {columns}; drop or fill them, or missing='drop'"
-        )
-    n, labels = found.n[mine], found.keys["arm"][mine].tolist()
-    left_out = n - found.values["kept"][mine]
-    p = _equal_shares(left_out, n)
-    share = zip(labels, (100 * left_out / n).tolist(), strict=True)
-    by_arm = ", ".join(f"{a}: {number_in_words(s, 2)}%" for a, s in share)
-    warnings.warn(
-        f"rows with missing values are left out: {columns}; share by arm {by_arm}; test that the "
-        f"shares are equal: p = {p:.3g}"
-        + ("; missingness differs by arm, so the effect may be biased" * (p < 0.01)),
-        EstimationWarning,
-        stacklevel=4,
-    )
-
-
-def _equal_shares(count: NDArray[np.float64], n: NDArray[np.int64]) -> float:
-    """P-value of the chi-square test that shares are equal over arms."""
-    pooled = count.sum() / n.sum()
-    if pooled in (0.0, 1.0):
-        return 1.0
-    statistic = float(np.sum((count - n * pooled) ** 2 / (n * pooled * (1 - pooled))))
-    return float(special.chdtrc(len(n) - 1, statistic))
 
 
 def _needs_the_whole(metric: Metric) -> bool:
@@ -580,7 +382,7 @@ def _linear_quantile(rows: Rows, column: str, q: float, n: int) -> float:
 
 def _linearised_covariate(rows: Rows, whole: Rows, j: int) -> Rows:
     """The pre-period ratio as one more covariate: (p0 - R p1) / mean(p1), R over both arms."""
-    total = whole.sums([], {"p0": _column("p0"), "p1": _column("p1")})
+    total = whole.sums([], {"p0": column("p0"), "p1": column("p1")})
     n, p0, p1 = int(total.n[0]), float(total.values["p0"][0]), float(total.values["p1"][0])
     if n and p1 == 0:
         raise ValueError("the denominator of covariate_ratio sums to 0; leave covariate_ratio out")
@@ -588,15 +390,15 @@ def _linearised_covariate(rows: Rows, whole: Rows, j: int) -> Rows:
     return rows.derive({f"x{j}": lambda c: (c["p0"] - ratio * c["p1"]) * scale})
 
 
-def _masked(column: str | None, gaps: tuple[str, ...]) -> Expression:
+def _masked(name: str | None, gaps: tuple[str, ...]) -> Expression:
     """Formula of a column (of 1 when None) where all gappy columns are there, 0 elsewhere."""
-    complete = _all_present(gaps)
-    if column is None:
+    complete = all_present(gaps)
+    if name is None:
         return lambda c: select(complete(c), 1.0)
-    return _column(column) if not gaps else lambda c: select(complete(c), c[column])
+    return column(name) if not gaps else lambda c: select(complete(c), c[name])
 
 
-def _all_present(gaps: Sequence[str]) -> Expression:
+def all_present(gaps: Sequence[str]) -> Expression:
     """Formula: no gap in any of the columns."""
 
     def complete(c: Mapping[str, Any]) -> Any:  # noqa: ANN401 — an array or an Ibis expression
@@ -606,16 +408,6 @@ def _all_present(gaps: Sequence[str]) -> Expression:
         return there
 
     return complete
-
-
-def _missing(name: str) -> Expression:
-    """Formula: 1 where the column is missing."""
-    return lambda c: 1.0 - select(present(c[name]), 1.0)
-
-
-def _column(name: str) -> Expression:
-    """Formula of the column itself."""
-    return lambda c: c[name]
 
 
 def _mean_of(total: str, count: str) -> Expression:

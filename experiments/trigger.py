@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, TypeAlias
 
 from causal.effect import Effect, EstimationWarning
-from causal.rows import Expression, Rows, select
+from causal.rows import Expression, Rows, column, select
 from experiments.srm import SRM_LEVEL, checked_counts
 
 if TYPE_CHECKING:
@@ -140,7 +140,7 @@ class _Share:
         }
         rows = records.rows.derive(scores)
         if not records.apart:
-            rows = rows.grouped(["cluster"], {name: _column(name) for name in scores})
+            rows = rows.grouped(["cluster"], {name: column(name) for name in scores})
         products = {
             "uu": lambda c: c["u"] * c["u"],
             "vv": lambda c: c["v"] * c["v"],
@@ -159,11 +159,6 @@ class _Share:
             level_variance=square["vv"] * few_control,
             cov=square["uv"] * few_control,
         )
-
-
-def _column(name: str) -> Expression:
-    """Formula of the column itself."""
-    return lambda c: c[name]
 
 
 def _size(records: Records) -> Expression:

@@ -26,7 +26,6 @@ from causal.frame import (
     read_columns,
 )
 from causal.parquet import parquet_files
-from causal.rows import open_rows
 
 KINDS = ["pandas", "polars", "polars_lazy", "arrow", "duckdb", "ibis", "file", "list"]
 NAME = st.text(
@@ -590,14 +589,6 @@ def test_nothing_is_left_open():
             read_columns(duckdb.connect().sql("select 1.0 as x"), numeric=["x"])
             open_table(pd.DataFrame({"x": [1.0]}), columns=["x"]).to_pyarrow()
         gc.collect()
-
-
-@pytest.mark.parametrize("rows", [3, 300_000])
-def test_infinite_labels_are_refused(rows):
-    values = np.zeros(rows)
-    values[1] = np.inf
-    with pytest.raises(ValueError, match="'g' must be finite; 1 row"):
-        open_rows(pa.table({"g": values}), numeric={}, labels={"g": "g"})
 
 
 def test_decimal_labels_beyond_64_bits_are_refused():

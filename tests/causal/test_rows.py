@@ -309,3 +309,11 @@ def test_engine_checks_cost_little_beside_a_scan():
     checked = time.perf_counter()
     rows.grouped(["k"], {"x": lambda c: c["x"]})
     assert checked - start < time.perf_counter() - checked
+
+
+@pytest.mark.parametrize("rows", [3, 300_000])
+def test_infinite_labels_are_refused(rows):
+    values = np.zeros(rows)
+    values[1] = np.inf
+    with pytest.raises(ValueError, match="'g' must be finite; 1 row"):
+        open_rows(pa.table({"g": values}), numeric={}, labels={"g": "g"})
