@@ -91,6 +91,10 @@ class ArrayRows:
         index = np.asarray(ranks) - 1
         return np.asarray(np.partition(self.columns[column], np.unique(index))[index])
 
+    def brought(self, columns: Sequence[str]) -> ArrayRows:
+        """These columns."""
+        return ArrayRows({name: self.columns[name] for name in columns}, self.n_rows)
+
     def head(self) -> ArrayRows:
         """The first rows, as views."""
         some = {k: v[:HEAD_ROWS] for k, v in self.columns.items()}

@@ -134,15 +134,20 @@ class EngineRows:
 
     def order_statistics(self, column: str, ranks: Sequence[int]) -> NDArray[np.float64]:
         """Values of the given ranks (1 is the least)."""
-        some = fetch_arrow(self.table.select(column).limit(_MANY_VALUES)).column(column)
-        if len(some) < _MANY_VALUES:
-            fetched = ArrayRows({column: _float_array(some)}, len(some))
-            return fetched.order_statistics(column, ranks)
+        some = self.brought([column])
+        if isinstance(some, ArrayRows):
+            return some.order_statistics(column, ranks)
         disc = _quantile_disc()
         n = int(fetch_arrow(self.table.agg(n=self.table.count())).column("n")[0].as_py())
         wanted = {f"q{j}": disc(self.table[column], (r - 0.5) / n) for j, r in enumerate(ranks)}
         row = fetch_arrow(self.table.agg(**wanted))
         return np.array([row.column(f"q{j}")[0].as_py() for j in range(len(ranks))], dtype=float)
+
+    def brought(self, columns: Sequence[str]) -> Rows:
+        """These columns in memory, unless the rows are many."""
+        few = self._with(self.table.select(*columns).limit(_MANY_VALUES)).fetch(columns)
+        count = len(few[columns[0]])
+        return ArrayRows(few, count) if count < _MANY_VALUES else self
 
     def head(self) -> ArrayRows:
         """The first rows, fetched."""

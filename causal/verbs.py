@@ -76,6 +76,9 @@ class Rows(Protocol):
     def order_statistics(self, column: str, ranks: Sequence[int]) -> NDArray[np.float64]:
         """Values of the given ranks (1 is the least) of a column without missing values."""
 
+    def brought(self, columns: Sequence[str]) -> Rows:
+        """These columns in memory, unless the rows are many."""
+
     def head(self) -> Rows:
         """The first rows, in memory: enough for a first guess."""
 

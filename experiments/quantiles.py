@@ -44,14 +44,16 @@ def arm_quantile(
     ValueError
         If l < 1 or u > n: too few records for that quantile at that level.
     """
+    shared = records.clusters == "coarser"
     rows = records.rows.where(lambda c: c["arm"] == arm)
+    rows = rows.brought(["y", "cluster"] if shared else ["y"])
     n = int(rows.sums([], {}).n[0])
     if n < 2:
         raise ValueError(f"arm {arm!r} needs at least 2 records; it has {n}")
     q = metric.q
     rank = max(1, math.ceil(n * q - 1e-9))
     sigma, n_clusters = math.sqrt(q * (1 - q) / n), None
-    if records.clusters == "coarser":
+    if shared:
         value = float(rows.order_statistics("y", [rank])[0])
         sigma, n_clusters = _clustered_sigma(rows, value, n)
     z = critical_value(level)
