@@ -367,7 +367,7 @@ def table(runs: int, letters: str) -> Iterator[tuple[str, Row]]:
     known = studies()
     for letter in letters:
         if letter == "h":
-            yield from ((letter, row) for row in peeking(max(100, runs // 5)))
+            yield from ((letter, row) for row in peeking(runs))
         elif letter == "j":
             yield letter, sample_ratios(runs)
         else:

@@ -9,6 +9,7 @@ from causal.distributions import critical_value
 from experiments.study_result import relative_record
 from experiments.wording import (
     change_text,
+    correction,
     counted,
     interval_text,
     level_in_percent,
@@ -22,6 +23,7 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from causal.effect import Effect
+    from experiments.multiplicity import Adjust
     from experiments.scorecard import ScorecardRow
     from experiments.study_result import PolicyReadout, Section, StudyResult
 
@@ -85,7 +87,7 @@ def _came_out(result: StudyResult) -> str:
     parts = []
     for section in result.sections:
         found = (
-            _scorecard_in_words(section, result.level)
+            _scorecard_in_words(section, result.level, result.adjust)
             if section.scorecard is not None
             else _policies_in_words(section, result.level)
         )
@@ -93,23 +95,24 @@ def _came_out(result: StudyResult) -> str:
     return _sentence("; ".join(parts))
 
 
-def _scorecard_in_words(section: Section, level: float) -> str:
+def _scorecard_in_words(section: Section, level: float, adjust: Adjust) -> str:
     """Goals, the decided ones first."""
     rows = section.scorecard.rows if section.scorecard is not None else ()
     goals = [row for row in rows if row.role == "goal"] or list(rows)
     goals.sort(key=lambda row: row.verdict == "inconclusive")
     several = len({str(row.treatment) for row in rows}) > 1
-    texts = [
-        _row_in_words(row, section.units.get(row.metric, ""), level, name_arm=several)
-        for row in goals[:_MOST_GOALS]
-    ]
+    texts = []
+    for row in goals[:_MOST_GOALS]:
+        text = _row_in_words(row, section.units.get(row.metric, ""), level, name_arm=several)
+        texts.append(f"{text}, {_verdict_in_words(row, level, adjust, len(goals))}")
     if len(goals) > _MOST_GOALS:
-        texts.append(f"{counted(len(goals) - _MOST_GOALS, 'more goal')} below")
+        noun = "comparison" if several else "goal"
+        texts.append(f"{counted(len(goals) - _MOST_GOALS, f'more {noun}')} below")
     return "; ".join(texts)
 
 
 def _row_in_words(row: ScorecardRow, unit: str, level: float, *, name_arm: bool) -> str:
-    """``watch changed by +1.24 s (+0.8 %, 95 % CI 0.31 to 2.17 s), which is better``."""
+    """``watch changed by +1.24 s (+0.8 %, 95 % CI 0.31 to 2.17 s)``."""
     effect = row.effect
     low, high = effect.conf_int(level)
     relative = relative_record(effect, level)["relative"]
@@ -119,17 +122,22 @@ def _row_in_words(row: ScorecardRow, unit: str, level: float, *, name_arm: bool)
     against = f" from {level_text(effect.baseline, unit)}" if effect.baseline is not None else ""
     return (
         f"{row.metric}{arm} changed by {change_text(effect.estimate, unit)}{against} "
-        f"({lift}{level_in_percent(level)} CI {change}), {_verdict_in_words(row.verdict)}"
+        f"({lift}{level_in_percent(level)} CI {change})"
     )
 
 
-def _verdict_in_words(verdict: str) -> str:
-    """A row's verdict as the end of a sentence."""
-    return {
-        "better": "which is better",
-        "worse": "which is worse",
-        "inconclusive": "which cannot be told from no effect",
-    }.get(verdict, f"which is {verdict}" if verdict != "none" else "for information only")
+def _verdict_in_words(row: ScorecardRow, level: float, adjust: Adjust, n: int) -> str:
+    """A row's verdict as the end of a sentence; `n` goals share the correction."""
+    if row.verdict == "none":
+        return "for information only"
+    if row.verdict != "inconclusive":
+        return f"which is {row.verdict}"
+    if row.role == "guardrail":
+        return "which is not proven to stay within its margin"
+    text = "which cannot be told from no effect"
+    if row.effect.p_value < 1 - level:  # the interval, which holds for one goal, leaves 0 out
+        text += f" after {correction(adjust)} over {n} comparisons ({p_equation(row.p_adjusted)})"
+    return text
 
 
 def _policies_in_words(section: Section, level: float) -> str:
@@ -143,6 +151,8 @@ def _policies_in_words(section: Section, level: float) -> str:
             f"({level_in_percent(level)} CI {interval_text(low, high, policy.unit)}); the logging "
             f"policy earned {level_text(policy.logging.estimate, policy.unit)}"
         )
+    if len(section.policies) > _MOST_GOALS:
+        texts.append(f"{counted(len(section.policies) - _MOST_GOALS, 'more policy value')} below")
     return "; ".join(texts)
 
 

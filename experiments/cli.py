@@ -91,9 +91,14 @@ def _read_out(study: str | None, built_in: str | None, *, progress: bool) -> Stu
     from experiments.study_file import load_study  # noqa: PLC0415 — loaded only when used
 
     loaded = load_study(study) if study is not None else None
+    from experiments.errors import DataError  # noqa: PLC0415 — loaded only when used
     from experiments.study import built_in_study, run_study  # noqa: PLC0415 — loaded only when used
 
-    result = run_study(loaded or built_in_study(str(built_in)), progress=progress)
+    try:
+        result = run_study(loaded or built_in_study(str(built_in)), progress=progress)
+    except OSError as error:  # nothing is written yet
+        where = error.filename or study or built_in
+        raise DataError(f"{where}: cannot be read: {error.strerror or error}") from error
     command = shlex.join(["livelift", *sys.argv[1:]])
     return replace(result, provenance={**result.provenance, "command": command})
 

@@ -13,7 +13,7 @@ import pyarrow.compute as pc
 import pyarrow.dataset as ds
 
 from experiments.errors import DataError
-from experiments.study_data import found_files, read_schema
+from experiments.study_data import damage, found_files, read_schema
 from experiments.wording import counted
 from recsys.log import ScoredTreatments
 
@@ -75,7 +75,7 @@ def check_path(
             warnings=tuple(p.message for p in problems if p.severity == "warning"),
         )
     except (ValueError, TypeError, OSError, duckdb.Error) as error:
-        raise DataError(f"{path}: {error}") from error
+        raise DataError(damage(files) or f"{path}: {error}") from error
 
 
 def _scan(paths: Sequence[str]) -> tuple[int, tuple[str, ...]]:

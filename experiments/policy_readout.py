@@ -13,7 +13,7 @@ from causal.effect import Effect
 from causal.frame import read_columns
 from causal.linear import covariance, least_squares
 from experiments.errors import DataError
-from experiments.study_data import filtered, located, rows_in_words
+from experiments.study_data import filtered, located, refuse_propensities, rows_in_words
 from experiments.study_result import PolicyReadout, WeightHistogram
 
 if TYPE_CHECKING:
@@ -54,20 +54,20 @@ def read_policy(
         If the log refuses: propensities outside (0, 1], no row left by a filter, or a target whose
         probabilities over all actions cannot be told from the log.
     """
-    entry, place = study.off_policy[index], f"off_policy.{index}"
+    entry, place = study.off_policy[index], f"{study.file}: off_policy.{index}"
     columns = [entry.reward, entry.propensity, *entry.features, *entry.by]
     columns += [c for c in (entry.target, entry.action, entry.cluster) if c is not None]
-    log = filtered(source, columns, entry.rows, f"{study.file}: {place}.rows")
-    with located(study, source, place):
-        target = _target(study, source, entry, place, log)
+    refuse_propensities(source, entry.propensity, entry.rows, f"{place}.rows")
+    log = filtered(source, columns, entry.rows, f"{place}.rows")
+    with located(study, ("off_policy", index)):
+        target = _target(source, entry, place, log)
         values: dict[str, PolicyValue] = {}
         for method in entry.methods:
             values[method] = target.value(method)
             step(f"{entry.name}: {method}")
         on_policy = None
         if entry.on_policy is not None:
-            where = f"{study.file}: {place}.on_policy"
-            earned = filtered(source, columns, entry.on_policy, where)
+            earned = filtered(source, columns, entry.on_policy, f"{place}.on_policy")
             on_policy = _mean(earned, entry)
         diagnostics = [value.diagnostics for value in values.values()]
         reward = read_columns(log, numeric=[entry.reward])[entry.reward]
@@ -97,12 +97,12 @@ class _Target:
     words: str
 
 
-def _target(study: Study, source: Source, entry: OffPolicy, place: str, log: pa.Table) -> _Target:
+def _target(source: Source, entry: OffPolicy, place: str, log: pa.Table) -> _Target:
     """The target policy in the one of three forms that the study gives."""
     if entry.target_log is not None:
-        return _logged_target(study, source, entry, place, log)
+        return _logged_target(source, entry, place, log)
     if entry.target is not None:
-        return _column_target(study, entry, place, log)
+        return _column_target(entry, place, log)
     return _fixed_target(source, entry, log)
 
 
@@ -118,7 +118,7 @@ def _options(entry: OffPolicy) -> dict[str, Any]:
     }
 
 
-def _column_target(study: Study, entry: OffPolicy, place: str, log: pa.Table) -> _Target:
+def _column_target(entry: OffPolicy, place: str, log: pa.Table) -> _Target:
     """A column with the target policy's probability of the logged action."""
     column = str(entry.target)
     read = read_columns(log, numeric=[column, entry.propensity])
@@ -126,7 +126,7 @@ def _column_target(study: Study, entry: OffPolicy, place: str, log: pa.Table) ->
     def value(method: Method) -> PolicyValue:
         if method in ("ips", "snips"):
             return off_policy_value(log, target=column, method=method, **_options(entry))
-        probabilities, actions = _probabilities(study, entry, place, log)
+        probabilities, actions = _probabilities(entry, place, log)
         return off_policy_value(
             log,
             target_policy=probabilities,
@@ -171,14 +171,10 @@ def _fixed_target(source: Source, entry: OffPolicy, log: pa.Table) -> _Target:
     return _Target(value, chosen / read[entry.propensity], words)
 
 
-def _logged_target(
-    study: Study, source: Source, entry: OffPolicy, place: str, log: pa.Table
-) -> _Target:
+def _logged_target(source: Source, entry: OffPolicy, place: str, log: pa.Table) -> _Target:
     """The average of what the target policy chose in its own log."""
     action, by = str(entry.action), list(entry.by)
-    chosen_rows = filtered(
-        source, [action, *by], entry.target_log or {}, f"{study.file}: {place}.target_log"
-    )
+    chosen_rows = filtered(source, [action, *by], entry.target_log or {}, f"{place}.target_log")
 
     def value(method: Method) -> PolicyValue:
         return logged_policy_value(
@@ -205,7 +201,7 @@ def _logged_target(
 
 
 def _probabilities(
-    study: Study, entry: OffPolicy, place: str, log: pa.Table
+    entry: OffPolicy, place: str, log: pa.Table
 ) -> tuple[NDArray[np.float64], list[Any]]:
     """The target's probability of every action in every row, from its column of logged actions.
 
@@ -219,7 +215,7 @@ def _probabilities(
     cells = pd.DataFrame({str(i): read[name] for i, name in enumerate(entry.features)})
     frame["cell"] = cells.groupby(list(cells.columns)).ngroup() if entry.features else 0
     known = frame.groupby(["cell", "action"])["p"].agg(["min", "max"]).reset_index()
-    where = f"{study.file}: {place}.target"
+    where = f"{place}.target"
     if float((known["max"] - known["min"]).max()) > _SHARE_TOLERANCE:
         raise DataError(
             f"{where}: {column!r} must be a function of {action!r} and of the features for "

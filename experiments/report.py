@@ -81,8 +81,8 @@ def render(result: StudyResult, folder: Path, *, name: str = "report") -> Report
     -----
     The JSON holds every number of the page, rounded to 12 significant digits. Two runs on the same
     data differ only in `created_at` and `provenance`; `checksum` is the SHA-256 of the rest. The
-    page stays below 300 KB: where a study has more curves or rows than fit, it shows the first ones
-    and says which table holds the others.
+    page stays below 300 KB: where a study has more curves, policies or rows than fit, it shows the
+    first ones and says how many more there are, and which table holds them.
 
     Examples
     --------
@@ -199,7 +199,7 @@ def report_page(result: StudyResult, *, created_at: str, checksum: str, name: st
         page = _page(
             result,
             drawings=drawings,
-            limits={"rows": rows},
+            rows=rows,
             created_at=created_at,
             checksum=checksum,
             name=name,
@@ -209,8 +209,8 @@ def report_page(result: StudyResult, *, created_at: str, checksum: str, name: st
     return page
 
 
-def _page(result: StudyResult, *, drawings: int, **texts: Any) -> str:  # noqa: ANN401 — template values
-    """The page with at most so many drawings of curves and of policies."""
+def _page(result: StudyResult, *, drawings: int, rows: int, **texts: str) -> str:
+    """The page with at most so many drawings of curves and of policies, and rows of a table."""
     environment = _environment()
     number = iter(range(1, 10_000))
 
@@ -224,9 +224,10 @@ def _page(result: StudyResult, *, drawings: int, **texts: Any) -> str:  # noqa: 
         ranking=ranking([p for s in result.sections for p in s.policies], result.level),
         scorecards=scorecard_views(result),
         curves=curve_views(result, most_drawings=drawings),
-        any_segment=any(c.kind == "segment" for s in result.sections for c in s.curves),
-        policies=policy_views(result, most_drawings=drawings),
+        curve_kinds={curve.kind for section in result.sections for curve in section.curves},
+        policies=policy_views(result, most_drawings=drawings, most=rows),
         used=methods_view(result),
+        limits={"rows": rows},
         css=_style(),
         draw=draw,
         **texts,

@@ -6,10 +6,12 @@ from typing import TYPE_CHECKING, Any
 
 from experiments import svg
 from experiments.answer import agreement
+from experiments.study_effects import POPULATION
 from experiments.study_result import OVERLAP, relative_record
 from experiments.wording import (
     GAP,
     change_text,
+    correction,
     interval_text,
     level_in_percent,
     level_text,
@@ -26,6 +28,7 @@ if TYPE_CHECKING:
     from experiments.scorecard import ScorecardRow
     from experiments.study_result import CurveReadout, PolicyReadout, Section, StudyResult
 
+_MOST_LINES = 12
 _DECIDED = frozenset({"better", "worse", "non-inferior", "inferior"})
 
 
@@ -71,17 +74,30 @@ def _scorecard_lines(
         "verdict": row.verdict,
         "variance_reduction": percent(row.variance_reduction) if row.variance_reduction else GAP,
     }
+    triggered = section.triggered.get((row.metric, arm))
+    if triggered is not None:
+        rate: Any = triggered.details["trigger_rate"]
+        note = f"{percent(rate)} were; the line above is the effect over all"
+        yield _more_line(section, row, triggered, level, "among the triggered", note)
     second = section.second_look.get((row.metric, arm))
     if second is not None:
-        yield {
-            **_effect_texts(second, section.units.get(row.metric, ""), level),
-            "label": "second look",
-            "note": f"errors clustered by {section.second_cluster}",
-            "second": True,
-            "p_adjusted": None,
-            "verdict": "none",
-            "variance_reduction": GAP,
-        }
+        note = f"errors clustered by {section.second_cluster}"
+        yield _more_line(section, row, second, level, "second look", note)
+
+
+def _more_line(
+    section: Section, row: ScorecardRow, effect: Effect, level: float, label: str, note: str
+) -> dict[str, Any]:
+    """A line below the main line of a metric."""
+    return {
+        **_effect_texts(effect, section.units.get(row.metric, ""), level),
+        "label": label,
+        "note": note,
+        "second": True,
+        "p_adjusted": None,
+        "verdict": "none",
+        "variance_reduction": GAP,
+    }
 
 
 def _effect_texts(effect: Effect, unit: str, level: float) -> dict[str, Any]:
@@ -130,15 +146,21 @@ def _relative_forest(section: Section, level: float, *, several: bool) -> svg.Fo
     if not intervals:
         return None
     return svg.forest(
-        intervals[:12],
+        intervals[:_MOST_LINES],
         title="Relative effects",
         description="; ".join(
             f"{i.label}: {i.text}, {level_in_percent(level)} CI {_percent_interval(i.low, i.high)}"
-            for i in intervals[:12]
+            for i in intervals[:_MOST_LINES]
         ),
-        axis_label=f"effect relative to {section.control} in %, with {level_in_percent(level)} CI",
+        axis_label=f"effect relative to {section.control} in %, with {level_in_percent(level)} CI"
+        + _cut(len(intervals)),
         scale=100.0,
     )
+
+
+def _cut(n: int) -> str:
+    """What a forest plot says of the lines that it leaves out."""
+    return f"; the first {_MOST_LINES} of {n:,}" if n > _MOST_LINES else ""
 
 
 def curve_views(result: StudyResult, *, most_drawings: int) -> list[dict[str, Any]]:
@@ -192,7 +214,7 @@ def _curve_drawing(section: Section, readout: CurveReadout, level: float) -> svg
             scale=scale,
         )
     adjusted = readout.p_adjusted or (1.0,) * len(estimates)
-    shown = list(zip(curve.index, estimates, limits, adjusted, strict=True))[:12]
+    shown = list(zip(curve.index, estimates, limits, adjusted, strict=True))[:_MOST_LINES]
     return svg.forest(
         [
             svg.Interval(
@@ -211,7 +233,7 @@ def _curve_drawing(section: Section, readout: CurveReadout, level: float) -> svg
             f"{interval_text(low, high, unit, change=True)}"
             for label, e, (low, high), _ in shown
         ),
-        axis_label=axis,
+        axis_label=axis + _cut(len(estimates)),
         scale=scale,
     )
 
@@ -242,17 +264,25 @@ def _curve_table(section: Section, readout: CurveReadout, level: float) -> dict[
     }
 
 
-def policy_views(result: StudyResult, *, most_drawings: int) -> list[dict[str, Any]]:
-    """Values, overlap and drawings of each policy."""
-    views, room = [], most_drawings
+def policy_views(result: StudyResult, *, most_drawings: int, most: int) -> list[dict[str, Any]]:
+    """Values, overlap and drawings of the first policies of each section."""
+    views, room = [], most_drawings // 2
     for section in result.sections:
         if not section.policies:
             continue
-        policies = []
-        for policy in section.policies:
-            policies.append(_policy_view(policy, result.level, draw=room >= 2))
-            room -= 2
-        views.append({"name": section.name, "policies": policies})
+        shown = section.policies[:most]
+        views.append(
+            {
+                "name": section.name,
+                "policies": [
+                    _policy_view(policy, result.level, draw=j < room)
+                    for j, policy in enumerate(shown)
+                ],
+                "left_out": len(section.policies) - len(shown),
+                "not_drawn": max(len(shown) - room, 0),
+            }
+        )
+        room = max(room - len(shown), 0)
     return views
 
 
@@ -383,6 +413,8 @@ def _estimators(result: StudyResult) -> Iterator[tuple[str, str]]:
         rows = section.scorecard.rows if section.scorecard is not None else ()
         named = [(row.metric, row.effect.method) for row in rows]
         yield from named
+        for (metric, _), effect in section.triggered.items():
+            yield f"{metric}, among the triggered", effect.method
         for (metric, _), effect in section.second_look.items():
             yield f"{metric}, second look", effect.method
         known = [method for _, method in named]
@@ -420,6 +452,16 @@ def _assumed_by_experiments(result: StudyResult) -> list[str]:
             f"The second look lets rows of the same {first.second_cluster} depend on each other, "
             "because the log does not say which rows belong to one viewer."
         )
+    if any(section.triggered for section in result.sections):
+        texts.append(
+            "Units that were not triggered cannot be affected: the effect over all units is the "
+            "one among triggered units times their share."
+        )
+    if any(POPULATION in method for _, method in _estimators(result)):
+        texts.append(
+            f"“{POPULATION}”: the regression's error takes the mean of the covariates as known; "
+            "where estimating it adds more than 1 %, the error over the population is shown."
+        )
     if any(readout.always_valid for section in result.sections for readout in section.curves):
         texts.append(
             "The confidence sequence holds for large samples (Waudby-Smith et al. 2024); its "
@@ -434,7 +476,7 @@ def _not_corrected_in_experiments(result: StudyResult) -> list[str]:
         "Looks at the scorecard before the planned end: its intervals hold for one look.",
         "Novelty and learning: effects are those of the days in the log.",
         "Guardrails are tested one by one, since all of them must hold; p-values are adjusted over "
-        "the goals only.",
+        f"the goals only ({correction(result.adjust)}), intervals are not: each holds for itself.",
     ]
     if any(readout.kind == "segment" for section in result.sections for readout in section.curves):
         texts.append(

@@ -23,21 +23,21 @@ from experiments.ab import (
     ab_test,
     ab_tests,
     adjust_p_values,
-    srm_test,
 )
 from experiments.open_bandit_study import built_in_study, open_campaign
 from experiments.policy_readout import read_policy
 from experiments.scorecard import decision
 from experiments.sequential import confidence_sequence
 from experiments.srm import SRM_LEVEL
-from experiments.study_data import Source, input_hashes, located, open_log, span
+from experiments.study_data import Source, input_hashes, located, open_log, readable, span
+from experiments.study_effects import among_triggered, over_population, population_error
 from experiments.study_file import load_study
 from experiments.study_result import Check, CurveReadout, LogSummary, Section, StudyResult
 from experiments.study_schema import MeanMetric, RatioMetric, Study
 from experiments.wording import counted, listed, percent
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Mapping, Sequence
+    from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 
     from causal.effect import Effect, EffectCurve
     from experiments.scorecard import Scorecard
@@ -89,6 +89,7 @@ def run_study(study: Study, *, progress: bool = False) -> StudyResult:
     return StudyResult(
         title=study.title,
         level=study.report.level,
+        adjust=study.report.adjust,
         sections=sections,
         provenance=_provenance(study, sources),
         notes=tuple(dict.fromkeys(note for source in sources for note in source.notes)),
@@ -118,12 +119,12 @@ def _steps(study: Study, n_sources: int, *, progress: bool) -> Iterator[Callable
 
 def _section(study: Study, source: Source, step: Callable[[str], None]) -> Section:
     """Everything that one log says."""
-    with _collected() as found:
-        parts = _read_experiment(study, source, step) if study.experiment is not None else {}
-        policies = tuple(read_policy(study, source, i, step) for i in range(len(study.off_policy)))
     day = study.experiment.day if study.experiment is not None else None
     names = source.rows.schema.names
-    first, last = span(source, day or ("timestamp" if "timestamp" in names else None))
+    with readable(source), _collected() as found:
+        parts = _read_experiment(study, source, step) if study.experiment is not None else {}
+        policies = tuple(read_policy(study, source, i, step) for i in range(len(study.off_policy)))
+        first, last = span(source, day or ("timestamp" if "timestamp" in names else None))
     card: Scorecard | None = parts.get("scorecard")
     unasked: set[str] = parts.pop("unasked", set())
     messages = [*parts.pop("warnings", ()), *(card.warnings if card is not None else ()), *found]
@@ -166,7 +167,7 @@ def _read_experiment(study: Study, source: Source, step: Callable[[str], None]) 
     if e is None:
         return {}
     metrics = {name: _metric(name, metric) for name, metric in study.metrics.items()}
-    with located(study, source, "experiment"):
+    with located(study, ("experiment",)):
         card = ab_tests(
             source.table,
             metrics=metrics,
@@ -177,10 +178,11 @@ def _read_experiment(study: Study, source: Source, step: Callable[[str], None]) 
             segments=e.segments,
             day=e.day,
         )
-        split = _split(source, e, card)
     about_split = set(card.srm.findings()) if card.srm is not None else set()
-    verdict, reason = decision(card.rows, split)
-    card = replace(card, srm=split, verdict=verdict, reason=reason)
+    split = card.srm if e.skip_srm is None else None
+    rows = over_population(card.rows, metrics, study.report.adjust, study.report.level)
+    verdict, reason = decision(rows, split)
+    card = replace(card, rows=rows, srm=split, verdict=verdict, reason=reason)
     step("scorecard")
     missing: list[str] = []
     curves = tuple(_curves(study, source, card, metrics, missing, step))
@@ -189,6 +191,7 @@ def _read_experiment(study: Study, source: Source, step: Callable[[str], None]) 
         "scorecard": card,
         "control": _control(e, arms, card),
         "checks": tuple(_split_checks(split, e.skip_srm)),
+        "triggered": among_triggered(card.rows),
         "second_look": _second_look(study, source, card, metrics),
         "second_cluster": e.also_cluster or "",
         "curves": curves,
@@ -196,7 +199,7 @@ def _read_experiment(study: Study, source: Source, step: Callable[[str], None]) 
         "descriptions": {name: _description(metric) for name, metric in study.metrics.items()},
         "units_of_log": {
             "n_units": sum(arms.values()),
-            "unit": (e.unit or e.cluster or "rows") if split is not None else "rows",
+            "unit": _counted(e, metrics.values()) if split is not None else "rows",
             "arms": arms,
         },
         "warnings": missing,
@@ -213,16 +216,12 @@ def _arms(source: Source, e: Experiment, split: SrmCheck | None) -> dict[str, in
 
 
 def _design(e: Experiment) -> dict[str, Any]:
-    """What every analysis of the experiment is told.
-
-    Without a cluster the log must hold one row a unit, and is checked for it; with one, rows of a
-    unit are summed or clustered, and the unit only counts for the split.
-    """
+    """What every analysis of the experiment is told."""
     return {
         "arm": e.arm,
         "control": e.control,
         "treatment": e.treatment,
-        "unit": e.unit if e.cluster is None else None,
+        "unit": e.unit,
         "cluster": e.cluster,
         "weight": e.weight,
         "trigger": e.trigger,
@@ -275,14 +274,10 @@ def _control(e: Experiment, arms: Mapping[str, int], card: Scorecard) -> str:
     return next((arm for arm in arms if arm not in treated), "0")
 
 
-def _split(source: Source, e: Experiment, card: Scorecard) -> SrmCheck | None:
-    """The test of the split: on the randomised units, where they are not the clusters."""
-    if e.skip_srm is not None:
-        return None
-    if e.unit is None or e.cluster is None or e.unit == e.cluster:
-        return card.srm
-    by = [*e.segments, *([e.day] if e.day is not None else [])]
-    return srm_test(source.table, arm=e.arm, expected_share=e.expected_share, by=by, unit=e.unit)
+def _counted(e: Experiment, metrics: Iterable[Mean | Ratio | Quantile]) -> str:
+    """What `ab_tests` counts for the split: units, clusters, or what all metrics are summed to."""
+    per = {metric.per for metric in metrics if not isinstance(metric, Ratio)} - {None}
+    return e.unit or e.cluster or (str(per.pop()) if len(per) == 1 else "rows")
 
 
 def _split_checks(split: SrmCheck | None, reason: str | None) -> Iterator[Check]:
@@ -324,10 +319,12 @@ def _second_look(
     e = study.experiment
     if e is None or e.also_cluster is None:
         return {}
-    design = {**_design(e), "cluster": e.also_cluster, "unit": None, "control": e.control}
+    design = {**_design(e), "cluster": e.also_cluster, "unit": None}
+    if e.covariance.startswith("HC"):  # chosen for rows that are independent; here they are not
+        design["covariance"] = "auto"
     effects = {}
     for row in card.rows:
-        with located(study, source, f"metrics.{row.metric}"):
+        with located(study, ("metrics", row.metric)):
             effect = ab_test(
                 source.table,
                 metric=metrics[row.metric],
@@ -335,7 +332,7 @@ def _second_look(
             )
         why = f"rows of the same {e.also_cluster} may depend on each other"
         effects[row.metric, str(row.treatment)] = replace(
-            effect, details={**effect.details, "why": why}
+            population_error(effect), details={**effect.details, "why": why}
         )
     return effects
 

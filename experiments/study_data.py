@@ -5,6 +5,8 @@ from __future__ import annotations
 import difflib
 import glob
 import hashlib
+import json
+from collections import Counter
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -16,36 +18,18 @@ import pyarrow.compute as pc
 import pyarrow.dataset as ds
 import pyarrow.parquet as pq
 
-from causal.frame import open_table
+from causal.frame import offenders, open_table
 from experiments.errors import DataError
 from experiments.study_result import Check
+from experiments.study_roles import column_places
 from experiments.wording import counted
 from recsys.log import COLUMNS, ScoredTreatments
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
 
+    from experiments.study_roles import Place
     from experiments.study_schema import Scalar, Study
-
-_SINGLE = (
-    "arm",
-    "unit",
-    "cluster",
-    "also_cluster",
-    "weight",
-    "trigger",
-    "day",
-    "outcome",
-    "per",
-    "numerator",
-    "denominator",
-    "reward",
-    "propensity",
-    "target",
-    "action",
-)
-_SEVERAL = ("segments", "covariates", "covariate_ratio", "by", "features")
-_FILTERS = ("rows", "on_policy", "target_log")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -65,6 +49,14 @@ class Source:
     checks: tuple[Check, ...] = ()
     notes: tuple[str, ...] = field(default=())
 
+    def parts(self) -> Iterator[tuple[str, ds.Dataset]]:
+        """The rows of each file by its name; of a table in memory, all."""
+        if isinstance(self.table, pa.Table):
+            yield self.shown, self.rows
+            return
+        for name, path in self.files.items():
+            yield name, ds.dataset(path, schema=self.rows.schema, format="parquet")
+
 
 def open_log(study: Study) -> Source:
     """Find and open the Parquet files that `data.log` names.
@@ -81,8 +73,8 @@ def open_log(study: Study) -> Source:
     Raises
     ------
     DataError
-        If a file is absent, torn or not Parquet, there are no rows, or a column that the study
-        names is not in every file.
+        If a file is absent, torn, damaged or not Parquet, there are no rows, or a column that the
+        study names is not in every file.
     """
     patterns = [study.data.log] if isinstance(study.data.log, str) else list(study.data.log or ())
     files: dict[str, Path] = {}
@@ -92,20 +84,34 @@ def open_log(study: Study) -> Source:
     schemas = {name: read_schema(name, path) for name, path in files.items()}
     _check_columns(study, schemas, shown)
     paths = [str(path) for path in files.values()]
-    try:
-        rows = ds.dataset(paths, format="parquet")
-    except (OSError, pa.ArrowException) as error:
-        raise DataError(f"{shown}: the files do not fit together: {_one_line(error)}") from error
+    rows = ds.dataset(paths, schema=_common_schema(list(schemas.values())), format="parquet")
     if not rows.count_rows():
         raise DataError(f"{shown}: the log must have rows; it has none")
+    repeated = _repeated_rows(files, rows.schema.names)
     return Source(
         name="",
         shown=shown,
         table=paths,
         rows=rows,
         files=files,
-        checks=(_log_check(paths, schemas), _repeated_rows(paths, rows.schema.names)),
+        checks=(_log_check(paths, schemas), repeated),
     )
+
+
+def _common_schema(schemas: Sequence[pa.Schema]) -> pa.Schema:
+    """The first file's columns, in types that hold what all files hold; dictionaries decoded."""
+    fields = []
+    for name in schemas[0].names:
+        kinds = [schema.field(name).type for schema in schemas if name in schema.names]
+        plain = [k.value_type if pa.types.is_dictionary(k) else k for k in kinds]
+        try:
+            one = pa.unify_schemas(
+                [pa.schema([(name, kind)]) for kind in plain], promote_options="permissive"
+            )
+            fields.append(one.field(0))
+        except pa.ArrowException:  # whoever reads this column says so
+            fields.append(pa.field(name, plain[0]))
+    return pa.schema(fields)
 
 
 def found_files(folder: Path, pattern: str) -> dict[str, Path]:
@@ -175,51 +181,29 @@ def _one_line(error: BaseException) -> str:
 
 
 def _check_columns(study: Study, schemas: Mapping[str, pa.Schema], shown: str) -> None:
-    """Every column that the study names is in every file, once."""
+    """Every column that the study names is in every file, and none is there twice."""
+    for name, schema in schemas.items():
+        if doubled := [c for c, times in Counter(schema.names).items() if times > 1]:
+            raise DataError(f"{name}: column {doubled[0]!r} is doubled; rename or drop one")
     for place, column in column_places(study):
         for name, schema in schemas.items():
-            n = schema.names.count(column)
-            if n > 1:
-                raise DataError(f"{study.file}: {place}: column {column!r} is doubled in {name}")
-            if n == 0:
+            if column not in schema.names:
                 nowhere = not any(column in other.names for other in schemas.values())
                 near = difflib.get_close_matches(column, schema.names, 1)
                 hint = f"did you mean {near[0]!r}?" if near else f"it has {schema.names[:8]}"
                 raise DataError(
-                    f"{study.file}: {place}: column {column!r} is not in "
+                    f"{study.file}: {dotted(place)}: column {column!r} is not in "
                     f"{shown if nowhere else name}; {hint}"
                 )
 
 
-def column_places(study: Study) -> Iterator[tuple[str, str]]:
-    """Every column that a study names, with its place: ``("metrics.ctr.numerator", "click")``.
-
-    Parameters
-    ----------
-    study : Study
-
-    Yields
-    ------
-    tuple of str
-        Place in the study file, and the column.
-    """
-    parts: dict[str, Any] = {"experiment": study.experiment}
-    parts |= {f"metrics.{name}": metric for name, metric in study.metrics.items()}
-    parts |= {f"off_policy.{i}": policy for i, policy in enumerate(study.off_policy)}
-    for place, part in parts.items():
-        for key in _SINGLE:
-            if isinstance(getattr(part, key, None), str):
-                yield f"{place}.{key}", getattr(part, key)
-        for key in _SEVERAL:
-            for i, column in enumerate(getattr(part, key, None) or ()):
-                yield f"{place}.{key}.{i}", column
-        for key in _FILTERS:
-            for column in getattr(part, key, None) or {}:
-                yield f"{place}.{key}", column
+def dotted(place: Place) -> str:
+    """``metrics.ctr.numerator``: a place as messages call it."""
+    return ".".join(map(str, place))
 
 
 @contextmanager
-def located(study: Study, source: Source, place: str) -> Iterator[None]:
+def located(study: Study, place: Place) -> Iterator[None]:
     """Turn what the library refuses into a `DataError` that names the place in the study.
 
     The place is that of the first column which the message quotes, among those under `place`;
@@ -232,11 +216,40 @@ def located(study: Study, source: Source, place: str) -> Iterator[None]:
     except (ValueError, TypeError) as error:
         message = " ".join(str(error).split())
         quoted = [where for where, column in column_places(study) if repr(column) in message]
-        inside = [where for where in quoted if where.startswith(place)]
-        where = (inside or quoted or [place])[0]
+        inside = [where for where in quoted if where[: len(place)] == place]
+        where = dotted((inside or quoted or [place])[0])
         raise DataError(f"{study.file}: {where}: {message}") from error
+
+
+@contextmanager
+def readable(source: Source) -> Iterator[None]:
+    """Turn what goes wrong when files are read into a `DataError` that names the file."""
+    try:
+        yield
     except (OSError, duckdb.IOException, duckdb.InvalidInputException) as error:
-        raise DataError(f"{source.shown}: cannot be read: {_one_line(error)}") from error
+        where = damage(source.files) or f"{source.shown}: cannot be read: {_one_line(error)}"
+        raise DataError(where) from error
+
+
+def damage(files: Mapping[str, Path]) -> str:
+    """Which file cannot be read to its end, and why; empty if all can.
+
+    Parameters
+    ----------
+    files : mapping of str to Path
+        By the name that the message shows.
+
+    Returns
+    -------
+    str
+    """
+    for name, path in files.items():
+        try:
+            for _ in pq.ParquetFile(path).iter_batches():
+                pass
+        except (OSError, pa.ArrowException) as error:
+            return f"{name}: must be a whole Parquet file; it is damaged: {_one_line(error)}"
+    return ""
 
 
 def filtered(
@@ -262,17 +275,81 @@ def filtered(
     DataError
         If no row has these values, or a value cannot be compared with its column.
     """
-    condition: ds.Expression | None = None
-    for column, value in keep.items():
-        one = ds.field(column) == pa.scalar(value)
-        condition = one if condition is None else condition & one
+    condition = _condition(source, keep, where)
     try:
         table = source.rows.to_table(columns=list(dict.fromkeys(columns)), filter=condition)
-    except (pa.ArrowInvalid, pa.ArrowNotImplementedError, pa.ArrowTypeError) as error:
+    except pa.ArrowInvalid as error:
         raise DataError(f"{where}: {_one_line(error)}") from error
     if not table.num_rows:
         raise DataError(f"{where}: no row has {rows_in_words(keep)}; see the values of the column")
     return table
+
+
+def _condition(source: Source, keep: Mapping[str, Scalar], where: str) -> ds.Expression:
+    """Whether a row has the given values."""
+    condition = pc.scalar(True)
+    for column, value in keep.items():
+        kind = source.rows.schema.field(column).type
+        same = _as_kind(value, kind)
+        if same is None:
+            first = source.rows.head(1, columns=[column]).column(0)[0].as_py()
+            got, seen = (json.dumps(v, default=str, ensure_ascii=False) for v in (value, first))
+            raise DataError(
+                f"{where}.{column}: the value must be of the column's kind, {kind}, such as "
+                f"{seen}; got {got}; write text and dates in quotes, numbers and true or false not"
+            )
+        condition &= ds.field(column) == same
+    return condition
+
+
+def _as_kind(value: Scalar, kind: pa.DataType) -> pa.Scalar | None:
+    """A value of a study as one that a column of this kind can hold; None if there is none."""
+    is_number = pa.types.is_integer(kind) or pa.types.is_floating(kind) or pa.types.is_decimal(kind)
+    is_text = pa.types.is_string(kind) or pa.types.is_large_string(kind)
+    if isinstance(value, bool):
+        return pa.scalar(value) if pa.types.is_boolean(kind) else None
+    if isinstance(value, int | float):
+        return pa.scalar(value) if is_number else None
+    if pa.types.is_date(kind) or pa.types.is_timestamp(kind):
+        try:
+            return pa.scalar(value).cast(kind)
+        except pa.ArrowInvalid:
+            return None
+    return pa.scalar(value) if is_text or pa.types.is_string_view(kind) else None
+
+
+def refuse_propensities(
+    source: Source, column: str, keep: Mapping[str, Scalar], where: str
+) -> None:
+    """Refuse propensities outside (0, 1], by the file and the rows in it.
+
+    Parameters
+    ----------
+    source : Source
+    column : str
+        Of numbers; whoever reads it refuses other kinds.
+    keep : mapping of str to scalar
+        Which rows are asked, as in `filtered`.
+    where : str
+        Place of `keep` in the study, for the message.
+
+    Raises
+    ------
+    DataError
+        If a propensity is outside, or missing.
+    """
+    kind = source.rows.schema.field(column).type
+    if not (pa.types.is_integer(kind) or pa.types.is_floating(kind)):
+        return
+    wanted = {"p": ds.field(column), "kept": _condition(source, keep, where)}
+    for name, rows in source.parts():
+        table = rows.to_table(columns=wanted)
+        p = table.column("p").cast(pa.float64()).to_numpy()
+        kept = table.column("kept").fill_null(False).to_numpy()
+        bad = kept & ~((p > 0) & (p <= 1))
+        if bad.any():
+            do = "log the probability with which the shown action was chosen"
+            raise DataError(f"{name}: {offenders(column, 'be in (0, 1]', bad, p, do)}")
 
 
 def rows_in_words(keep: Mapping[str, Scalar]) -> str:
@@ -284,8 +361,10 @@ def span(source: Source, column: str | None) -> tuple[str, str]:
     """First and last day (or time) of a column as text; empty without a column."""
     if column is None:
         return "", ""
-    values = source.rows.to_table(columns=[column]).column(column)
-    ends = pc.min_max(values).as_py()
+    try:
+        ends = pc.min_max(source.rows.to_table(columns=[column]).column(column)).as_py()
+    except (pa.ArrowInvalid, pa.ArrowNotImplementedError):  # of no kind that has an order
+        return "", ""
     return tuple(_day(ends[key]) for key in ("min", "max"))  # type: ignore[return-value]
 
 
@@ -307,7 +386,10 @@ def _log_check(paths: list[str], schemas: Mapping[str, pa.Schema]) -> Check:
             status="not tested",
             finding="the log lacks columns of scored treatments: " + ", ".join(sorted(required)),
         )
-    return treatment_check("log schema", ScoredTreatments(paths))
+    try:
+        return treatment_check("log schema", ScoredTreatments(paths))
+    except (ValueError, TypeError) as error:  # the files disagree
+        return Check(name="log schema", kind="log", status="failed", finding=_one_line(error))
 
 
 def treatment_check(name: str, log: ScoredTreatments) -> Check:
@@ -323,14 +405,16 @@ def treatment_check(name: str, log: ScoredTreatments) -> Check:
     return Check(name=name, kind="log", status="failed" if errors else "warning", finding=finding)
 
 
-def _repeated_rows(paths: list[str], columns: Sequence[str]) -> Check:
-    """Rows that equal another row in every column."""
+def _repeated_rows(files: Mapping[str, Path], columns: Sequence[str]) -> Check:
+    """Rows that equal another row in every column; damaged files are refused."""
     try:
-        table = open_table(paths, columns=list(columns))
+        table = open_table([str(path) for path in files.values()], columns=list(columns))
         n = int(table.count().to_pyarrow().as_py()) - int(
             table.distinct().count().to_pyarrow().as_py()
         )
     except (ValueError, TypeError, OSError, duckdb.Error) as error:
+        if damaged := damage(files):
+            raise DataError(damaged) from error
         return Check(
             name="repeated rows", kind="data", status="not tested", finding=_one_line(error)
         )

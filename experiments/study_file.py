@@ -29,6 +29,13 @@ if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
     from os import PathLike
 
+_WORDS = {
+    "input should be": "must be",
+    "string should": "must",
+    "a valid string": "text",
+    "a valid list": "a list",
+    "a valid dictionary": "a mapping of keys to values",
+}
 _LARGEST_FILE = 1 << 20
 _DEEPEST = 50
 
@@ -189,10 +196,11 @@ def _words(error: Any) -> str:  # noqa: ANN401 — pydantic's ErrorDetails
         return "key 'kind' is required: mean, ratio or quantile"
     if kind == "union_tag_invalid":
         return f"kind must be mean, ratio or quantile; got {error['ctx']['tag']!r}"
-    if kind == "value_error" or isinstance(got, dict | list):
+    if kind == "value_error":
         return message
-    message = message.replace("input should be", "must be").replace("a valid string", "text")
-    return f"{message}; got {got!r}"
+    for theirs, ours in _WORDS.items():
+        message = message.replace(theirs, ours)
+    return message if isinstance(got, dict | list) else f"{message}; got {got!r}"
 
 
 def _locate(root: yaml.Node, loc: Sequence[str | int]) -> tuple[int, list[str | int]]:

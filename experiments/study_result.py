@@ -23,6 +23,7 @@ if TYPE_CHECKING:
 
     from causal.decisions.weights import WeightDiagnostics
     from causal.effect import Effect, EffectCurve
+    from experiments.multiplicity import Adjust
     from experiments.scorecard import Scorecard
 
 
@@ -119,8 +120,9 @@ class Section:
     """One log read out.
 
     `units` maps each metric to the unit that its numbers are shown in, `descriptions` to what it is
-    in words; `second_look` holds the effects with errors clustered by `second_cluster` instead, by
-    metric and treatment.
+    in words. By metric and treatment, `triggered` holds the effects among triggered units where
+    the scorecard's are diluted to all, and `second_look` the effects with errors clustered by
+    `second_cluster` instead.
     """
 
     name: str
@@ -128,6 +130,7 @@ class Section:
     checks: tuple[Check, ...] = ()
     scorecard: Scorecard | None = None
     control: str = ""
+    triggered: Mapping[tuple[str, str], Effect] = field(default_factory=dict)
     second_look: Mapping[tuple[str, str], Effect] = field(default_factory=dict)
     second_cluster: str = ""
     curves: tuple[CurveReadout, ...] = ()
@@ -147,6 +150,8 @@ class StudyResult:
         Heading of the report.
     level : float
         Confidence level of every interval.
+    adjust : {"holm", "bh", "by", "bonferroni", "none"}
+        Multiplicity correction over the goals.
     sections : tuple of Section
         One for each log (campaign) that was read.
     notes : tuple of str
@@ -160,6 +165,7 @@ class StudyResult:
     sections: tuple[Section, ...]
     provenance: Mapping[str, Any]
     notes: tuple[str, ...] = ()
+    adjust: Adjust = "holm"
 
     @property
     def warnings(self) -> tuple[str, ...]:
@@ -216,6 +222,8 @@ def _effects(section: Section) -> Iterator[tuple[tuple[str, ...], Effect | Effec
     """Place and effect of everything that a section estimated."""
     for row in section.scorecard.rows if section.scorecard is not None else ():
         yield ("scorecard", row.metric, str(row.treatment)), row.effect
+    for (metric, treatment), effect in section.triggered.items():
+        yield ("triggered", metric, treatment), effect
     for (metric, treatment), effect in section.second_look.items():
         yield ("second look", metric, treatment), effect
     for readout in section.curves:
@@ -259,7 +267,7 @@ def relative_record(effect: Effect, level: float) -> dict[str, float | None]:
 
 
 def scorecard_rows(result: StudyResult) -> Iterator[dict[str, Any]]:
-    """One row for each metric and treatment, and one for its second look where there is one."""
+    """One row for each metric and treatment; more for triggered units and for the second look."""
     for section in result.sections:
         if section.scorecard is None:
             continue
@@ -281,7 +289,11 @@ def scorecard_rows(result: StudyResult) -> Iterator[dict[str, Any]]:
                 "variance_reduction": row.variance_reduction,
                 "unadjusted_estimate": row.unadjusted.estimate,
                 "unadjusted_std_error": row.unadjusted.std_error,
+                "trigger_rate": row.effect.details.get("trigger_rate"),
             }
+            triggered = section.triggered.get((row.metric, str(row.treatment)))
+            if triggered is not None:
+                yield {**head, "look": "triggered", **effect_record(triggered, result.level)}
             second = section.second_look.get((row.metric, str(row.treatment)))
             if second is not None:
                 look = f"clustered by {section.second_cluster}"

@@ -5,16 +5,42 @@ The models hold the whole vocabulary of a study; `study_file` reads them from YA
 
 from __future__ import annotations
 
+import datetime as dt
 from pathlib import Path
-from typing import Annotated, Literal, Self, TypeAlias
+from typing import Annotated, Literal, Self, TypeAlias, get_args
 
-from pydantic import BaseModel, ConfigDict, Field, PrivateAttr, field_validator, model_validator
+from pydantic import (
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    PrivateAttr,
+    ValidationError,
+    field_validator,
+    model_validator,
+)
+from pydantic_core import InitErrorDetails, PydanticCustomError
 
-Scalar: TypeAlias = str | bool | int | float
+from experiments.study_roles import contradictions
+
+
+def _one_value(value: object) -> object:
+    """Refuse lists, mappings and dates before pydantic complains about each type by itself."""
+    if not isinstance(value, str | bool | int | float):
+        hint = "; put the date in quotes" if isinstance(value, dt.date) else ""
+        raise ValueError(  # noqa: TRY004 — pydantic turns only ValueErrors into complaints
+            f"must be text, a number, true or false; got {value}{hint}"
+        )
+    return value
+
+
+Scalar: TypeAlias = Annotated[str | bool | int | float, BeforeValidator(_one_value)]
 Method: TypeAlias = Literal["ips", "snips", "dm", "dr", "sndr", "switch", "shrinkage"]
 Covariance: TypeAlias = Literal["auto", "HC0", "HC1", "HC2", "HC3", "CR0", "CR1", "CR2"]
 
 _NEEDS_EVERY_ACTION = frozenset({"dm", "dr", "sndr", "switch", "shrinkage"})
+_NOT_CLIPPED = frozenset({"dm", "switch", "shrinkage"})
+_SHARE_TOLERANCE = 1e-6
 
 
 class _Part(BaseModel):
@@ -27,7 +53,7 @@ class DataSource(_Part):
     """Where the rows come from: Parquet of the user's own, or the log that is shipped."""
 
     log: str | list[str] | None = None
-    open_bandit: Annotated[list[Literal["all", "men"]], Field(min_length=1)] | None = None
+    open_bandit: list[Literal["all", "men"]] | None = None
 
     @model_validator(mode="after")
     def _one_source(self) -> Self:
@@ -35,16 +61,18 @@ class DataSource(_Part):
             raise ValueError("exactly one of 'log' and 'open_bandit' is required")
         if self.log in ("", []):
             raise ValueError("'log' must name a Parquet file, a folder or a pattern; it is empty")
+        if self.open_bandit == []:
+            raise ValueError("'open_bandit' must name a campaign, all or men; it is empty")
         return self
 
 
 class Experiment(_Part):
     """Who was in which arm, and which rows belong together.
 
-    `cluster` names whose rows depend on each other (the viewer); `unit` whose arm was drawn. With
-    a `unit` and no `cluster` the log must hold one row per unit. `also_cluster` adds a second line
-    to every metric, with errors that depend on each other within that column; `skip_srm` switches
-    the test of the split off and says why.
+    `cluster` names whose rows depend on each other (the viewer); `unit` whose arm was drawn: each
+    unit is in one arm, and has one row unless it is the cluster, or what every metric is summed to.
+    `also_cluster` adds a second line to every metric, with errors that depend on each other within
+    that column; `skip_srm` switches the test of the split off and says why.
     """
 
     arm: str
@@ -68,7 +96,20 @@ class Experiment(_Part):
     def _shares(cls, shares: dict[Scalar, float] | None) -> dict[Scalar, float] | None:
         if shares is not None and not all(0 < share < float("inf") for share in shares.values()):
             raise ValueError("shares must be finite numbers > 0")
+        if shares is not None and len(shares) < 2:
+            raise ValueError(f"every arm needs a share, and there are two or more; got {shares}")
         return shares
+
+    @model_validator(mode="after")
+    def _arms_differ(self) -> Self:
+        if self.control is not None and self.control == self.treatment:
+            raise ValueError(f"'control' and 'treatment' must differ; both are {self.control!r}")
+        for role, arm in (("control", self.control), ("treatment", self.treatment)):
+            if None not in (arm, self.expected_share) and arm not in (self.expected_share or {}):
+                raise ValueError(
+                    f"'expected_share' must give every arm a share; the {role} {arm!r} has none"
+                )
+        return self
 
 
 class _Metric(_Part):
@@ -98,13 +139,16 @@ class MeanMetric(_Metric):
     outcome: str
     per: str | None = None
     covariates: list[str] = []
-    winsor: Annotated[list[float], Field(min_length=2, max_length=2)] | None = None
+    winsor: list[float] | None = None
 
     @field_validator("winsor")
     @classmethod
     def _winsor_quantiles(cls, winsor: list[float] | None) -> list[float] | None:
-        if winsor is not None and not 0 <= winsor[0] < winsor[1] <= 1:
-            raise ValueError(f"two quantiles are required, 0 <= low < high <= 1; got {winsor}")
+        if winsor is not None and not (len(winsor) == 2 and 0 <= winsor[0] < winsor[1] <= 1):
+            raise ValueError(
+                f"two quantiles are required, [low, high] with 0 <= low < high <= 1; got {winsor}; "
+                "[0, 0.999] cuts the largest values only"
+            )
         return winsor
 
 
@@ -115,7 +159,14 @@ class RatioMetric(_Metric):
     numerator: str
     denominator: str
     covariates: list[str] = []
-    covariate_ratio: Annotated[list[str], Field(min_length=2, max_length=2)] | None = None
+    covariate_ratio: list[str] | None = None
+
+    @field_validator("covariate_ratio")
+    @classmethod
+    def _pair(cls, pair: list[str] | None) -> list[str] | None:
+        if pair is not None and len(pair) != 2:
+            raise ValueError(f"two columns are required, [numerator, denominator]; got {pair}")
+        return pair
 
 
 class QuantileMetric(_Metric):
@@ -148,7 +199,7 @@ class OffPolicy(_Part):
     target_policy: Literal["uniform"] | dict[Scalar, float] | None = None
     target_log: dict[str, Scalar] | None = None
     by: list[str] = []
-    methods: Annotated[list[Method], Field(min_length=1)] = ["snips"]
+    methods: list[Method] = ["snips"]
     action: str | None = None
     features: list[str] = []
     rows: dict[str, Scalar] = {}
@@ -158,6 +209,33 @@ class OffPolicy(_Part):
     n_folds: Annotated[int, Field(ge=2)] = 5
     seed: Annotated[int, Field(ge=0)] = 0
     measured_in: str = ""
+
+    @field_validator("methods")
+    @classmethod
+    def _some_methods(cls, methods: list[Method]) -> list[Method]:
+        if not methods:
+            raise ValueError(
+                f"at least one of {', '.join(get_args(Method))} is required; got none; leave "
+                "'methods' out for snips"
+            )
+        if len(set(methods)) < len(methods):
+            raise ValueError(f"a method must not repeat; got {', '.join(methods)}")
+        return methods
+
+    @field_validator("target_policy")
+    @classmethod
+    def _probabilities(
+        cls, shares: Literal["uniform"] | dict[Scalar, float] | None
+    ) -> Literal["uniform"] | dict[Scalar, float] | None:
+        if isinstance(shares, dict) and not (
+            all(0 <= p <= 1 for p in shares.values())
+            and abs(sum(shares.values()) - 1) <= _SHARE_TOLERANCE
+        ):
+            raise ValueError(
+                "probabilities in [0, 1] that sum to 1 over all actions are required; they sum to "
+                f"{sum(shares.values()):.6g}"
+            )
+        return shares
 
     @model_validator(mode="after")
     def _one_target(self) -> Self:
@@ -175,8 +253,18 @@ class OffPolicy(_Part):
             raise ValueError(f"'action' is required by {modelled[0] if modelled else given[0]}")
         if self.by and self.target_log is None:
             raise ValueError("'by' goes with 'target_log'; leave it out")
-        if len(set(self.methods)) < len(self.methods):
-            raise ValueError(f"'methods' must not repeat; got {', '.join(self.methods)}")
+        if self.features and self.target_log is not None:
+            raise ValueError("'features' does not go with 'target_log'; use 'by', or leave it out")
+        return self
+
+    @model_validator(mode="after")
+    def _clips_what_can_be_clipped(self) -> Self:
+        unclipped = sorted(_NOT_CLIPPED & set(self.methods))
+        if self.clip is not None and (unclipped or self.target_log is not None):
+            other = unclipped[0] if unclipped else "'target_log'"
+            raise ValueError(
+                f"'clip' goes with ips, snips, dr and sndr, not with {other}; leave it out"
+            )
         return self
 
 
@@ -246,6 +334,20 @@ class Study(_Part):
         names = [policy.name for policy in self.off_policy]
         if len(set(names)) < len(names):
             raise ValueError("the names in 'off_policy' must differ")
+        return self
+
+    @model_validator(mode="after")
+    def _parts_agree(self) -> Self:
+        found = [
+            InitErrorDetails(
+                type=PydanticCustomError("value_error", "{text}", {"text": text}),
+                loc=place,
+                input=None,
+            )
+            for place, text in contradictions(self)
+        ]
+        if found:
+            raise ValidationError.from_exception_data("Study", found)
         return self
 
     @property

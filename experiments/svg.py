@@ -74,11 +74,11 @@ class Forest:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Days:
-    """An effect over days: line, fixed and always-valid limits."""
+    """An effect over days: line, marks (x, y, decided), fixed and always-valid limits."""
 
     title: str
     description: str
-    points: tuple[tuple[float, float], ...]
+    points: tuple[tuple[float, float, bool], ...]
     fixed: str
     always_valid: str
     x_ticks: tuple[Tick, ...]
@@ -184,6 +184,8 @@ def days(
 ) -> Days:
     """Lay out a cumulative effect with its fixed and always-valid limits.
 
+    Days are looked at one after the other, so that a day is decided by its always-valid limits.
+
     Parameters
     ----------
     labels, estimates, limits, always_valid : sequence of length k
@@ -219,7 +221,10 @@ def days(
     return Days(
         title=title,
         description=description,
-        points=tuple((a, axis.at(scale * e)) for a, e in zip(x, estimates, strict=True)),
+        points=tuple(
+            (a, axis.at(scale * e), not low <= 0 <= high)
+            for a, e, (low, high) in zip(x, estimates, always_valid or limits, strict=True)
+        ),
         fixed=ring(limits),
         always_valid=ring(always_valid) if always_valid else "",
         x_ticks=tuple(Tick(x[j], _short(labels[j], 12)) for j in marked),

@@ -11,6 +11,8 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
+    from experiments.multiplicity import Adjust
+
 MINUS = "\N{MINUS SIGN}"
 GAP = "\N{EN DASH}"
 _SPACE = "\N{NO-BREAK SPACE}"
@@ -93,6 +95,17 @@ def listed(items: Sequence[str], *, at_most: int = 6) -> str:
     if len(items) > at_most:
         items = [*items[: at_most - 1], f"{len(items) - at_most + 1:,} more"]
     return " and ".join([", ".join(items[:-1]), items[-1]] if len(items) > 1 else list(items))
+
+
+def correction(adjust: Adjust) -> str:
+    """``Holm's correction``."""
+    names = {
+        "holm": "Holm's",
+        "bh": "Benjamini and Hochberg's",
+        "by": "Benjamini and Yekutieli's",
+        "bonferroni": "Bonferroni's",
+    }
+    return f"{names[adjust]} correction" if adjust in names else "no correction"
 
 
 def level_in_percent(level: float) -> str:

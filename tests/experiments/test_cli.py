@@ -13,6 +13,7 @@ from pathlib import Path
 
 import numpy as np
 import pandas as pd
+import pyarrow.parquet as pq
 import pytest
 
 from experiments import cli
@@ -187,6 +188,12 @@ def test_help_loads_nothing_heavy():
         ),
         ("kind: ratio", "kind: [", "study.yaml: line 5: "),
         ("version: 1", "version: 1\nversion: 1", "study.yaml: line 2: key 'version' is doubled"),
+        (
+            "denominator: impression",
+            "denominator: click",
+            "study.yaml: line 5: metrics.ctr.denominator: column 'click' is metrics.ctr.numerator "
+            "already; name a different column for one of them",
+        ),
     ],
 )
 def test_a_study_wrong_in_itself_is_one_line_and_exit_code_2(livelift, folder, old, new, expected):
@@ -244,6 +251,78 @@ def test_torn_and_unfitting_files_are_exit_code_3(livelift, folder):
     code, _, err = livelift("report", "study.yaml", cwd=folder)
     assert (code, len(err)) == (3, 1)
     assert "metrics.ctr.numerator: column 'click' is not in log/b.parquet" in err[0]
+
+
+POLICIES = """\
+version: 1
+title: small
+data: {log: "log/*.parquet"}
+off_policy: [{name: new, reward: click, propensity: p, target: p_new, rows: {arm: A}}]
+"""
+
+
+def policy_log():
+    frame = log().assign(p=0.5, timestamp=pd.Timestamp("2026-11-21", tz="UTC"))
+    return frame.assign(p_new=np.random.default_rng(1).random(len(frame)))
+
+
+def damage(path, column):
+    """Overwrite the pages of a column; the footer stays whole."""
+    part = pq.ParquetFile(path).metadata.row_group(0)
+    chunk = next(
+        c for j in range(part.num_columns) if (c := part.column(j)).path_in_schema == column
+    )
+    start, size = chunk.dictionary_page_offset or chunk.data_page_offset, 50
+    whole = path.read_bytes()
+    path.write_bytes(whole[:start] + b"\xff" * size + whole[start + size :])
+
+
+@pytest.mark.parametrize("asked", [STUDY, POLICIES], ids=["experiment", "policies"])
+@pytest.mark.parametrize("column", ["click", "arm", "p", "p_new", "timestamp"])
+def test_damaged_pages_are_exit_code_3_and_named_by_their_file(livelift, folder, asked, column):
+    (folder / "study.yaml").write_text(asked)
+    for name in ("a", "b"):
+        policy_log().to_parquet(folder / "log" / f"{name}.parquet")
+    assert livelift("report", "study.yaml", "--out", "whole", cwd=folder)[0] == 0
+    damage(folder / "log" / "b.parquet", column)
+    code, out, err = livelift("report", "study.yaml", cwd=folder)
+    assert (code, out, len(err)) == (3, "", 1)
+    expected = "livelift: log/b.parquet: must be a whole Parquet file; it is damaged: "
+    assert err[0].startswith(expected)
+    assert not (folder / "out").exists()
+    code, _, err = livelift("check", "log", "--schema", "any", cwd=folder)
+    assert (code, len(err)) == (3, 1)
+    assert "b.parquet: must be a whole Parquet file; it is damaged: " in err[0]
+
+
+def test_what_cannot_be_read_while_nothing_is_written_is_exit_code_3(monkeypatch, capsys, folder):
+    def broken(*_, **__):
+        raise OSError(5, "Input/output error", "log/a.parquet")
+
+    monkeypatch.chdir(folder)
+    monkeypatch.setattr("experiments.study.run_study", broken)
+    monkeypatch.setattr(sys, "argv", ["livelift", "report", "study.yaml"])
+    with pytest.raises(SystemExit) as caught:
+        cli.main()
+    assert caught.value.code == 3
+    expected = "livelift: log/a.parquet: cannot be read: Input/output error\n"
+    assert capsys.readouterr().err == expected
+
+
+def test_a_refused_propensity_names_its_file_and_rows(livelift, folder):
+    (folder / "study.yaml").write_text(POLICIES.replace(", rows: {arm: A}", ""))
+    frame = policy_log()
+    frame.to_parquet(folder / "log" / "a.parquet")
+    frame.loc[[17, 42, 99], "p"] = [0.0, 1.3, -0.1]
+    frame.to_parquet(folder / "log" / "b.parquet")
+    code, _, err = livelift("report", "study.yaml", cwd=folder)
+    assert (code, err) == (
+        3,
+        [
+            "livelift: log/b.parquet: p must be in (0, 1]; 3 rows are not, e.g. rows 17, 42, 99 "
+            "(0.0, 1.3, -0.1); log the probability with which the shown action was chosen"
+        ],
+    )
 
 
 def test_a_report_that_cannot_be_written_is_exit_code_4_and_the_old_one_stays(livelift, folder):

@@ -7,6 +7,7 @@ import json
 import re
 import subprocess
 import sys
+from dataclasses import replace
 from html.parser import HTMLParser
 from pathlib import Path
 
@@ -17,6 +18,7 @@ import pytest
 from causal.decisions.weights import WeightDiagnostics
 from causal.effect import Effect, EffectCurve
 from experiments import report as report_module
+from experiments.answer import three_sentences
 from experiments.atomic import MARKER
 from experiments.report import LARGEST_PAGE, render, report_document
 from experiments.scorecard import Scorecard, ScorecardRow, decision
@@ -296,6 +298,99 @@ def test_render_page_stays_small_when_the_study_is_large(tmp_path):
     assert "more checks stand in" in page.words
     assert pq.read_table(tmp_path / "tables" / "curves.parquet").num_rows == 60 * 62
     assert len(json.loads(files.json.read_text())["checks"]["findings"]) == 2_000
+
+
+def test_render_page_stays_small_with_many_policies_and_counts_what_it_leaves_out(tmp_path):
+    n = 300
+    many = section(policies=tuple(policy(f"policy {i} " + "x" * 40) for i in range(n)))
+    files, page = written(tmp_path, study_result(many))
+    assert files.html.stat().st_size < LARGEST_PAGE
+    assert [i for i in page.ids if i in PARTS] == PARTS
+    shown = sum(f"policy {i} " in page.words for i in range(n))
+    left_out = int(re.search(r"([\d,]+) more policy values stand in", page.words)[1])
+    assert 20 < shown == n - left_out
+    overlap = json.loads(files.json.read_text())["policy_values"]["overlap"]
+    assert [row["policy"].split()[1] for row in overlap] == [str(i) for i in range(n)]
+    without_arms = section(policies=many.policies[:20], scorecard=None)
+    _, page = written(tmp_path / "b", study_result(without_arms))
+    assert "; 17 more policy values below." in page.words
+    assert "The weights of 8 more policy values stand in" in page.words
+
+
+def _marks(page, title):
+    """Whether each mark of a drawing is filled, by the drawing's title."""
+    drawing = page.split(f">{title}</title>")[1].split("</svg>")[0]
+    return [name == "dot" for name in re.findall(r'<circle class="([^"]+)"', drawing)]
+
+
+def test_render_fills_the_marks_that_are_told_from_0_at_every_look(tmp_path):
+    by_day, by_segment = curves("watch")
+    limits = ((-1.0, 3.0), (-0.1, 2.1), (0.2, 1.8), (0.0, 1.5), (-1.8, -0.2))
+    days = replace(by_day, always_valid=limits)
+    result = study_result(section(curves=(days, by_segment)))
+    files, page = written(tmp_path, result)
+    text = files.html.read_text("utf-8")
+    assert _marks(text, "watch by day") == [False, False, True, False, True]
+    assert _marks(text, "watch by kind") == [False, True]  # Holm's p-values 0.3 and 0.004
+    said = "Filled marks are told from 0 at every look together, hollow marks are not."
+    assert said in page.words
+    assert "By segment, filled marks are told from 0 after Holm" in page.words
+    _, page = written(tmp_path / "b", study_result(section(curves=(by_segment,))))
+    assert said not in page.words
+    assert "Filled marks are told from 0 after Holm" in page.words
+
+
+def test_render_counts_the_lines_that_a_forest_plot_leaves_out(tmp_path):
+    many = EffectCurve(
+        index=tuple(range(40)),
+        index_name="city",
+        estimate=np.ones(40),
+        cov=np.eye(40),
+        estimand="ate",
+        method="Lin",
+        n_obs=20_000,
+    )
+    readout = CurveReadout(
+        metric="watch", treatment="B", kind="segment", curve=many, p_adjusted=(0.5,) * 40
+    )
+    _, page = written(tmp_path, study_result(section(curves=(readout,))))
+    assert "effect in s; the first 12 of 40" in page.words
+
+
+def three_arms(adjust="holm"):
+    """Two metrics of two arms; B's p-value is 0.03 alone and 0.09 among four comparisons."""
+    near = effect(1.0, 1.0 / 2.17, 150.0)
+    far = effect(0.1, 1.0, 150.0)
+    rows = (
+        row("watch", "goal", near, "inconclusive", 0.09, "B"),
+        row("watch", "goal", far, "inconclusive", 0.92, "C"),
+        row("ctr", "goal", effect(0.02, 0.004, 0.1), "better", 0.0001, "C"),
+        row("ctr", "goal", far, "inconclusive", 0.92, "B"),
+        row("crash", "guardrail", far, "inconclusive", 0.92, "B"),
+    )
+    card = Scorecard(rows, None, 4_000, (), *decision(rows, None))
+    return replace(study_result(section(scorecard=card, curves=())), adjust=adjust)
+
+
+def test_three_sentences_name_the_arm_and_the_correction_that_undecides_it():
+    said = three_sentences(three_arms())[1].replace("\N{NO-BREAK SPACE}", " ")
+    decided, near, far, more = said.split("; ")
+    assert decided.startswith("Ctr under C changed by +2.00 pp")
+    assert decided.endswith(", which is better")
+    assert near.startswith("watch under B changed by +1.00 s from 150 s (+0.667 %, 95 % CI 0.0968")
+    assert near.endswith(
+        "which cannot be told from no effect after Holm's correction over 4 comparisons (p = 0.090)"
+    )
+    assert far.endswith("which cannot be told from no effect")
+    assert more == "1 more comparison below."
+    assert "after Bonferroni's correction over 4" in three_sentences(three_arms("bonferroni"))[1]
+
+
+def test_three_sentences_say_what_a_guardrail_does_not_prove():
+    rows = (row("crash", "guardrail", effect(0.0002, 0.0002, 0.004), "inconclusive"),)
+    card = Scorecard(rows, None, 4_000, (), *decision(rows, None))
+    said = three_sentences(study_result(section(scorecard=card)))[1]
+    assert said.endswith("which is not proven to stay within its margin.")
 
 
 def test_render_page_says_what_there_is_not(tmp_path):

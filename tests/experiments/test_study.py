@@ -8,6 +8,8 @@ from pathlib import Path
 
 import numpy as np
 import pandas as pd
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 
 from causal.decisions.off_policy import off_policy_value
@@ -20,6 +22,7 @@ from experiments.report import render, report_document
 from experiments.sequential import confidence_sequence
 from experiments.srm import srm_test
 from experiments.study import built_in_study, run_study
+from experiments.study_data import open_log, readable
 from experiments.study_file import load_study
 from experiments.study_schema import Study
 from recsys.datasets import open_bandit
@@ -172,13 +175,46 @@ def test_run_study_second_look_equals_ab_test_with_the_other_cluster(data):
     assert found.n_clusters == frame.household.nunique()
 
 
-def test_run_study_tests_the_split_on_the_randomised_unit(data):
+@pytest.mark.parametrize("cluster", [None, "viewer_id", "household"])
+def test_run_study_tests_the_split_on_the_randomised_unit(data, cluster):
     folder, frame = data
-    experiment = {"arm": "arm", "control": "A", "cluster": "household", "unit": "viewer_id"}
-    section = run_study(study(folder, experiment=experiment)).sections[0]
+    experiment = {"arm": "arm", "control": "A", "cluster": cluster, "unit": "viewer_id"}
+    metrics = {"watch": METRICS["watch"]}
+    section = run_study(study(folder, experiment=experiment, metrics=metrics)).sections[0]
     split = srm_test(frame, arm="arm", unit="viewer_id")
     assert section.log.arms == split.counts
+    assert section.log.unit == "viewer_id"
     assert section.checks[0].p_value == pytest.approx(split.p_value)
+
+
+def test_run_study_calls_the_counted_units_by_what_the_metrics_are_summed_to(data):
+    folder, frame = data
+    experiment = {"arm": "arm", "control": "A"}
+    metrics = {"watch": METRICS["watch"]}
+    log = run_study(study(folder, experiment=experiment, metrics=metrics)).sections[0].log
+    assert (log.n_units, log.unit) == (frame.viewer_id.nunique(), "viewer_id")
+
+
+@pytest.mark.parametrize("cluster", [None, "viewer_id", "household"])
+def test_run_study_refuses_a_unit_in_both_arms(data, cluster):
+    folder, frame = data
+    viewer = frame.viewer_id.iloc[0]
+    assert (frame.viewer_id == viewer).sum() > 1
+    frame.loc[0, "arm"] = "A" if frame.arm.iloc[0] == "B" else "B"
+    frame.to_parquet(folder / "log" / "a.parquet")
+    (folder / "log" / "b.parquet").unlink()
+    experiment = {"arm": "arm", "control": "A", "unit": "viewer_id", "cluster": cluster}
+    metrics = METRICS if cluster == "viewer_id" else {"watch": METRICS["watch"]}
+    expected = r"study\.yaml: experiment\.unit: unit 'viewer_id' must be in one arm; 1 "
+    with pytest.raises(DataError, match=expected):
+        run_study(study(folder, experiment=experiment, metrics=metrics))
+
+
+def test_run_study_refuses_repeated_units_within_other_clusters(data):
+    folder, _ = data
+    experiment = {"arm": "arm", "control": "A", "unit": "viewer_id", "cluster": "household"}
+    with pytest.raises(DataError, match=r"experiment\.unit: unit 'viewer_id' must be unique"):
+        run_study(study(folder, experiment=experiment, metrics={"ctr": METRICS["ctr"]}))
 
 
 def test_run_study_skipped_split_is_neither_tested_nor_decides_nor_warns(data):
@@ -256,7 +292,19 @@ def test_run_study_compares_with_the_rows_that_the_target_earned_itself(data):
     ("change", "expected"),
     [
         ({"rows": {"arm": "C"}}, "off_policy.0.rows: no row has arm = C"),
-        ({"rows": {"arm": 3}}, "off_policy.0.rows: "),
+        (
+            {"rows": {"arm": 1}},
+            "off_policy.0.rows.arm: the value must be of the column's kind, large_string, such as "
+            '"A"; got 1; write text and dates in quotes, numbers and true or false not',
+        ),
+        (
+            {"rows": {"scene": "1"}},
+            "off_policy.0.rows.scene: the value must be of the column's kind, int64, such as ",
+        ),
+        (
+            {"on_policy": {"scene": True}},
+            "off_policy.0.on_policy.scene: the value must be of the column's kind, int64, such as ",
+        ),
         ({"on_policy": {"day": "x"}}, "off_policy.0.on_policy: no row has day = x"),
         (
             {"methods": ["dr"], "action": "room"},
@@ -267,7 +315,7 @@ def test_run_study_compares_with_the_rows_that_the_target_earned_itself(data):
             "off_policy.0.target: the probabilities of all actions must sum to 1 in each cell",
         ),
         ({"reward": "clik"}, "off_policy.0.reward: column 'clik' is not in log/*.parquet"),
-        ({"propensity": "watch_s"}, "off_policy.0.propensity: "),
+        ({"propensity": "room"}, "off_policy.0.propensity: column 'room' must hold numbers"),
     ],
 )
 def test_run_study_refuses_a_policy_and_names_the_place(data, change, expected):
@@ -276,6 +324,73 @@ def test_run_study_refuses_a_policy_and_names_the_place(data, change, expected):
     with pytest.raises(DataError) as caught:
         run_study(asked)
     assert str(caught.value).startswith(f"{folder / 'study.yaml'}: {expected}")
+
+
+def test_run_study_names_file_and_rows_of_a_refused_propensity(data):
+    folder, _ = data
+    second = pd.read_parquet(folder / "log" / "b.parquet")
+    of_a = np.flatnonzero(second.arm == "A")
+    second.loc[of_a[[3, 5]], "propensity"] = [1.3, np.nan]
+    second.loc[second.index[second.arm == "B"], "propensity"] = -1.0
+    second.to_parquet(folder / "log" / "b.parquet", index=False)
+    with pytest.raises(DataError) as caught:
+        run_study(study(folder, off_policy=[{**POLICY, "rows": {"arm": "A"}}]))
+    assert str(caught.value) == (
+        f"log/b.parquet: propensity must be in (0, 1]; 2 rows are not, e.g. rows {of_a[3]}, "
+        f"{of_a[5]} (1.3, missing); log the probability with which the shown action was chosen"
+    )
+
+
+def test_run_study_compares_dates_with_text(data):
+    folder, frame = data
+    day = pd.to_datetime(frame.day)
+    frame.assign(date=day.dt.date, time=day).to_parquet(folder / "log" / "a.parquet")
+    (folder / "log" / "b.parquet").unlink()
+    entries = [
+        {**POLICY, "name": column, "rows": {column: "2026-11-02"}} for column in ("date", "time")
+    ]
+    for policy in run_study(study(folder, off_policy=entries)).sections[0].policies:
+        assert policy.logging.n_obs == (frame.day == "2026-11-02").sum()
+    entry = {**POLICY, "rows": {"date": "yesterday"}}
+    with pytest.raises(DataError, match=r'rows\.date: .* such as "2026-11-0\d"; got "yesterday"'):
+        run_study(study(folder, off_policy=[entry]))
+
+
+@pytest.mark.parametrize(
+    ("one", "other", "first", "last"),
+    [
+        (lambda day: day.astype("category"), lambda day: day, "2026-11-01", "2026-11-04"),
+        (
+            lambda day: day.str[-1:].astype(int),
+            lambda day: day.str[-1:].astype(float),
+            "1.0",
+            "4.0",
+        ),
+        (pd.to_datetime, pd.to_datetime, "2026-11-01 00:00:00", "2026-11-04 00:00:00"),
+    ],
+)
+def test_run_study_reads_days_of_any_kind(data, one, other, first, last):
+    folder, _ = data
+    for name, kind in (("a", one), ("b", other)):
+        path = folder / "log" / f"{name}.parquet"
+        frame = pd.read_parquet(path)
+        frame.assign(day=kind(frame.day)).to_parquet(path)
+    asked = study(folder, experiment={**EXPERIMENT, "day": "day"}, metrics={"ctr": METRICS["ctr"]})
+    log = run_study(asked).sections[0].log
+    assert (log.first, log.last) == (first, last)
+
+
+def test_readable_names_the_damaged_file(data):
+    folder, _ = data
+    source = open_log(study(folder))
+    path = folder / "log" / "b.parquet"
+    whole = path.read_bytes()
+    path.write_bytes(whole[:100] + bytes(1000) + whole[1100:])
+    with (
+        pytest.raises(DataError, match=r"^log/b\.parquet: must be a whole Parquet file; it is dam"),
+        readable(source),
+    ):
+        source.rows.to_table()
 
 
 @pytest.mark.parametrize(
@@ -292,6 +407,15 @@ def test_run_study_refuses_data_that_is_not_there(data, log, expected):
     frame[:0].to_parquet(folder / "none.parquet")
     with pytest.raises(DataError, match=f"^{expected.replace('*', '[*]')}$"):
         run_study(study(folder, log))
+
+
+def test_run_study_refuses_a_doubled_column_by_its_file(data):
+    folder, frame = data
+    table = pa.Table.from_pandas(frame, preserve_index=False)
+    doubled = table.append_column("click", table["click"])
+    pq.write_table(doubled, folder / "log" / "b.parquet")
+    with pytest.raises(DataError, match=r"^log/b\.parquet: column 'click' is doubled; rename"):
+        run_study(study(folder))
 
 
 def test_run_study_passes_on_that_a_unit_must_have_one_row(data):

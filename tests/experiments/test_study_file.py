@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import pytest
+from pydantic import ValidationError
 
 from experiments.errors import StudyError
 from experiments.study_file import load_study
@@ -97,8 +98,43 @@ def test_load_study_equals_the_study_made_in_python(tmp_path):
         (
             "[0, 0.999]",
             "[0.9, 0.1]",
-            "line 6: metrics.watch.winsor: two quantiles are required, 0 <= low < high <= 1; "
-            "got [0.9, 0.1]",
+            "line 6: metrics.watch.winsor: two quantiles are required, [low, high] with "
+            "0 <= low < high <= 1; got [0.9, 0.1]; [0, 0.999] cuts the largest values only",
+        ),
+        (
+            "[0, 0.999]",
+            "[0.9]",
+            "line 6: metrics.watch.winsor: two quantiles are required, [low, high] with "
+            "0 <= low < high <= 1; got [0.9]; [0, 0.999] cuts the largest values only",
+        ),
+        (
+            "[ips, dr]",
+            "[]",
+            "line 9: off_policy.0.methods: at least one of ips, snips, dm, dr, sndr, switch, "
+            "shrinkage is required; got none; leave 'methods' out for snips",
+        ),
+        ("[ips, dr]", "ips", "line 9: off_policy.0.methods: must be a list; got 'ips'"),
+        (
+            "control: A",
+            "control: [A]",
+            "line 4: experiment.control: must be text, a number, true or false; got ['A']",
+        ),
+        (
+            "control: A",
+            "control: 2026-11-01",
+            "line 4: experiment.control: must be text, a number, true or false; got 2026-11-01; "
+            "put the date in quotes",
+        ),
+        (
+            "denominator: impression",
+            "denominator: impression, covariate_ratio: [a]",
+            "line 7: metrics.ctr.covariate_ratio: two columns are required, [numerator, "
+            "denominator]; got ['a']",
+        ),
+        (
+            'log: "data/log/*.parquet"',
+            "open_bandit: []",
+            "line 3: data: 'open_bandit' must name a campaign, all or men; it is empty",
         ),
         (
             "margin: 0.01, ",
@@ -141,6 +177,172 @@ def test_load_study_equals_the_study_made_in_python(tmp_path):
 def test_load_study_names_the_line_and_what_to_do(tmp_path, old, new, expected):
     assert old in STUDY
     assert complaint(tmp_path, STUDY.replace(old, new, 1)) == expected
+
+
+OTHER = "already; name a different column for one of them"
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "expected"),
+    [
+        (
+            "denominator: impression",
+            "denominator: click",
+            "line 7: metrics.ctr.denominator: column 'click' is metrics.ctr.numerator " + OTHER,
+        ),
+        (
+            "outcome: crash",
+            "outcome: day",
+            f"line 8: metrics.crash.outcome: column 'day' is experiment.day {OTHER}",
+        ),
+        (
+            "outcome: crash",
+            "outcome: viewer_id",
+            f"line 8: metrics.crash.outcome: column 'viewer_id' is experiment.unit {OTHER}",
+        ),
+        (
+            "[watch_s_before]",
+            "[x, arm]",
+            f"line 6: metrics.watch.covariates.1: column 'arm' is experiment.arm {OTHER}",
+        ),
+        (
+            "[watch_s_before]",
+            "[x, x]",
+            "line 6: metrics.watch.covariates.1: column 'x' is metrics.watch.covariates.0 already; "
+            "name it once",
+        ),
+        (
+            "day: day",
+            "day: day,\n  segments: [new, day]",
+            f"line 5: experiment.segments.1: column 'day' is experiment.day {OTHER}",
+        ),
+        (
+            "day: day",
+            "segments: [arm]",
+            f"line 4: experiment.segments.0: column 'arm' is experiment.arm {OTHER}",
+        ),
+        (
+            "day: day",
+            "day: viewer_id",
+            f"line 4: experiment.day: column 'viewer_id' is experiment.unit {OTHER}",
+        ),
+        (
+            "day: day",
+            "cluster: room, also_cluster: room",
+            f"line 4: experiment.also_cluster: column 'room' is experiment.cluster {OTHER}",
+        ),
+        (
+            "day: day",
+            "covariance: CR2",
+            "line 4: experiment.covariance: covariance CR2 needs clusters, and metric 'watch' has "
+            "none: give 'cluster', or use HC0 to HC3 or auto (2 more)",
+        ),
+        (
+            "day: day",
+            "covariance: HC1, cluster: viewer_id",
+            "line 4: experiment.covariance: covariance HC1 ignores the clusters of metric 'watch': "
+            "use CR0 to CR2 or auto (1 more)",
+        ),
+        (
+            "day: day",
+            "weight: w",
+            "line 4: experiment.weight: weights go with means over rows; metric 'ctr' sums rows or "
+            "ranks them: weight its column before, or leave 'weight' out",
+        ),
+        (
+            "kind: mean, outcome: crash",
+            "kind: quantile, q: 0.5, outcome: crash",
+            "line 4: experiment.trigger: a trigger goes with means and ratios; metric 'crash' is a "
+            "quantile: leave one of them out",
+        ),
+        (
+            "control: A",
+            "control: A, treatment: A",
+            "line 4: experiment: 'control' and 'treatment' must differ; both are 'A'",
+        ),
+        (
+            "control: A",
+            "control: C",
+            "line 4: experiment: 'expected_share' must give every arm a share; the control 'C' has "
+            "none",
+        ),
+        (
+            "{A: 0.5, B: 0.5}",
+            "{A: 1.0}",
+            "line 4: experiment.expected_share: every arm needs a share, and there are two or "
+            "more; got {'A': 1.0}",
+        ),
+        (
+            "reward: r",
+            "reward: w",
+            f"line 9: off_policy.0.propensity: column 'w' is off_policy.0.reward {OTHER}",
+        ),
+        (
+            "action: room",
+            "action: room, features: [hour, room]",
+            f"line 9: off_policy.0.features.1: column 'room' is off_policy.0.action {OTHER}",
+        ),
+        (
+            "methods: [ips, dr]",
+            "methods: [ips, switch], clip: 3.0",
+            "line 9: off_policy.0: 'clip' goes with ips, snips, dr and sndr, not with switch; "
+            "leave it out",
+        ),
+        (
+            "target: p_new, methods: [ips, dr]",
+            "target_log: {arm: B}, clip: 3.0",
+            "line 9: off_policy.0: 'clip' goes with ips, snips, dr and sndr, not with "
+            "'target_log'; leave it out",
+        ),
+        (
+            "target: p_new, methods: [ips, dr]",
+            "target_log: {arm: B}, features: [hour]",
+            "line 9: off_policy.0: 'features' does not go with 'target_log'; use 'by', or leave it "
+            "out",
+        ),
+        (
+            "target: p_new",
+            "target_policy: {a: 0.5, b: 0.2}",
+            "line 9: off_policy.0.target_policy: probabilities in [0, 1] that sum to 1 over all "
+            "actions are required; they sum to 0.7",
+        ),
+    ],
+)
+def test_load_study_refuses_parts_that_contradict_each_other(tmp_path, old, new, expected):
+    assert old in STUDY
+    text = STUDY.replace(old, new, 1)
+    if "quantile" in new:
+        text = text.replace("day: day", "trigger: seen")
+    assert complaint(tmp_path, text) == expected
+
+
+@pytest.mark.parametrize(
+    ("old", "new"),
+    [
+        ("unit: viewer_id", "unit: viewer_id, cluster: viewer_id"),
+        ("unit: viewer_id", "cluster: day, also_cluster: viewer_id"),
+        ("day: day", "segments: [watch_s_before]"),
+        ("day: day", "trigger: seen, segments: [seen]"),
+        ("kind: mean, outcome: watch_s", "kind: mean, per: viewer_id, outcome: watch_s"),
+        ("[watch_s_before]", "[day]"),
+    ],
+)
+def test_load_study_lets_a_column_have_roles_that_agree(tmp_path, old, new):
+    assert old in STUDY
+    load(tmp_path, STUDY.replace(old, new, 1))
+
+
+def test_study_made_in_python_refuses_contradictions_by_their_place():
+    study = {
+        "version": 1,
+        "title": "t",
+        "data": {"log": "a"},
+        "experiment": {"arm": "arm"},
+        "metrics": {"a.b": {"kind": "mean", "outcome": "arm"}},
+    }
+    with pytest.raises(ValidationError) as caught:
+        Study.model_validate(study)
+    assert caught.value.errors()[0]["loc"] == ("metrics", "a.b", "outcome")
 
 
 def test_load_study_never_runs_what_a_tag_asks_for(tmp_path):

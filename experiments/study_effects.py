@@ -1,0 +1,130 @@
+"""Effects as the report shows them: with the error over the population, and among the triggered."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import replace
+from typing import TYPE_CHECKING, Any
+
+from causal.effect import Effect
+from experiments.multiplicity import adjust_p_values
+from experiments.scorecard import metric_verdict
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
+    from experiments.metric import Metric
+    from experiments.multiplicity import Adjust
+    from experiments.scorecard import ScorecardRow
+
+POPULATION = "error over the population"
+_NEGLIGIBLE = 0.01
+
+
+def over_population(
+    rows: Sequence[ScorecardRow], metrics: Mapping[str, Metric], adjust: Adjust, level: float
+) -> tuple[ScorecardRow, ...]:
+    """Rows of a scorecard with errors over the population, and the verdicts that follow.
+
+    Parameters
+    ----------
+    rows : sequence of ScorecardRow
+    metrics : mapping of str to Metric
+        By the rows' names.
+    adjust, level
+        As in `ab_tests`.
+
+    Returns
+    -------
+    tuple of ScorecardRow
+    """
+    effects = [population_error(row.effect) for row in rows]
+    p = [effect.p_value for effect in effects]
+    goals = [j for j, row in enumerate(rows) if row.role == "goal"]
+    adjusted = adjust_p_values([p[j] for j in goals], method=adjust)
+    for j, value in zip(goals, adjusted, strict=True):
+        p[j] = float(value)
+    return tuple(
+        replace(
+            row,
+            effect=effect,
+            p_adjusted=q,
+            verdict=metric_verdict(metrics[row.metric], effect, q, level),
+            variance_reduction=_variance_reduction(effect, row.unadjusted),
+        )
+        for row, effect, q in zip(rows, effects, p, strict=True)
+    )
+
+
+def _variance_reduction(effect: Effect, unadjusted: Effect) -> float:
+    """How much of the variance covariates took away."""
+    raw = unadjusted.std_error
+    return 1 - (effect.std_error / raw) ** 2 if raw else 0.0
+
+
+def population_error(effect: Effect) -> Effect:
+    """The effect with its standard error over the population that the units came from.
+
+    A regression takes the covariates' mean as known. Where it is estimated, and the treatment works
+    differently along the covariates, the error over the population is larger. A difference below
+    1 % is left alone.
+
+    Parameters
+    ----------
+    effect : Effect
+        From `ab_test`.
+
+    Returns
+    -------
+    Effect
+        The same one where nothing changes.
+    """
+    details: Mapping[str, Any] = effect.details
+    own, rate = effect.std_error, 1.0
+    if "triggered" in details:  # both errors are of the effect among triggered units
+        own, rate = details["triggered"]["std_error"], details["trigger_rate"]
+    whole = details.get("superpopulation_std_error", own)
+    more = math.sqrt(max(whole - own, 0.0)) * math.sqrt(whole + own)  # squares could overflow
+    error = math.hypot(effect.std_error, rate * more)
+    if error <= (1 + _NEGLIGIBLE) * effect.std_error:
+        return effect
+    return replace(effect, std_error=error, method=f"{effect.method}, {POPULATION}")
+
+
+def among_triggered(rows: Sequence[ScorecardRow]) -> dict[tuple[str, str], Effect]:
+    """The effect among triggered units of each row that was diluted to all units.
+
+    Parameters
+    ----------
+    rows : sequence of ScorecardRow
+
+    Returns
+    -------
+    dict of tuple to Effect
+        By metric and treatment; the share of triggered units is in ``details["trigger_rate"]``.
+    """
+    return {
+        (row.metric, str(row.treatment)): _inner(row.effect)
+        for row in rows
+        if "triggered" in row.effect.details
+    }
+
+
+def _inner(diluted: Effect) -> Effect:
+    """The effect among triggered units behind a diluted one."""
+    kept = ("trigger_rate", "superpopulation_std_error")
+    details: Mapping[str, Any] = diluted.details
+    inner = details["triggered"]
+    return population_error(
+        Effect(
+            estimate=inner["estimate"],
+            std_error=inner["std_error"],
+            estimand="ate among triggered units",
+            method=diluted.method.split(", triggered and diluted")[0] + ", triggered units",
+            n_obs=inner["n_obs"],
+            n_clusters=diluted.n_clusters,
+            df=diluted.df,
+            baseline=inner["baseline"],
+            details={key: details[key] for key in kept if key in details},
+        )
+    )
