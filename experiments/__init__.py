@@ -8,10 +8,12 @@ from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from experiments.ab import ab_curve, ab_test, ab_tests
+    from experiments.design import AuthorSplit, ClusterSplit, DualArms, DualSided, UserSplit
     from experiments.metric import Mean, Quantile, Ratio
     from experiments.multiplicity import adjust_p_values
     from experiments.open_bandit_study import built_in_study
     from experiments.report import ReportFiles, render
+    from experiments.rotation import Saturation, Schedule, Switchback
     from experiments.scorecard import Scorecard, ScorecardRow
     from experiments.sequential import (
         AlwaysValid,
@@ -30,17 +32,25 @@ if TYPE_CHECKING:
 
 __all__ = [
     "AlwaysValid",
+    "AuthorSplit",
     "Bounds",
+    "ClusterSplit",
+    "DualArms",
+    "DualSided",
     "Mean",
     "Quantile",
     "Ratio",
     "ReportFiles",
+    "Saturation",
+    "Schedule",
     "Scorecard",
     "ScorecardRow",
     "SequentialResult",
     "SrmCheck",
     "Study",
     "StudyResult",
+    "Switchback",
+    "UserSplit",
     "ab_curve",
     "ab_test",
     "ab_tests",
@@ -58,17 +68,25 @@ __all__ = [
 
 _HOMES = {
     "AlwaysValid": "experiments.sequential",
+    "AuthorSplit": "experiments.design",
     "Bounds": "experiments.sequential",
+    "ClusterSplit": "experiments.design",
+    "DualArms": "experiments.design",
+    "DualSided": "experiments.design",
     "Mean": "experiments.metric",
     "Quantile": "experiments.metric",
     "Ratio": "experiments.metric",
     "ReportFiles": "experiments.report",
+    "Saturation": "experiments.rotation",
+    "Schedule": "experiments.rotation",
     "Scorecard": "experiments.scorecard",
     "ScorecardRow": "experiments.scorecard",
     "SequentialResult": "experiments.sequential",
     "SrmCheck": "experiments.srm",
     "Study": "experiments.study_schema",
     "StudyResult": "experiments.study_result",
+    "Switchback": "experiments.rotation",
+    "UserSplit": "experiments.design",
     "ab_curve": "experiments.ab",
     "ab_test": "experiments.ab",
     "ab_tests": "experiments.ab",
