@@ -29,6 +29,13 @@ if TYPE_CHECKING:
     from experiments.study_file import load_study
     from experiments.study_result import StudyResult
     from experiments.study_schema import Study
+    from experiments.switch_points import (
+        SwitchbackVariance,
+        optimal_switch_points,
+        switchback_attenuation,
+        switchback_risk,
+        switchback_variance,
+    )
 
 __all__ = [
     "AlwaysValid",
@@ -50,6 +57,7 @@ __all__ = [
     "Study",
     "StudyResult",
     "Switchback",
+    "SwitchbackVariance",
     "UserSplit",
     "ab_curve",
     "ab_test",
@@ -60,10 +68,14 @@ __all__ = [
     "group_sequential_bounds",
     "load_study",
     "mixture_sprt",
+    "optimal_switch_points",
     "render",
     "run_study",
     "sequential_test",
     "srm_test",
+    "switchback_attenuation",
+    "switchback_risk",
+    "switchback_variance",
 ]
 
 _HOMES = {
@@ -86,6 +98,7 @@ _HOMES = {
     "Study": "experiments.study_schema",
     "StudyResult": "experiments.study_result",
     "Switchback": "experiments.rotation",
+    "SwitchbackVariance": "experiments.switch_points",
     "UserSplit": "experiments.design",
     "ab_curve": "experiments.ab",
     "ab_test": "experiments.ab",
@@ -96,10 +109,14 @@ _HOMES = {
     "group_sequential_bounds": "experiments.sequential",
     "load_study": "experiments.study_file",
     "mixture_sprt": "experiments.sequential",
+    "optimal_switch_points": "experiments.switch_points",
     "render": "experiments.report",
     "run_study": "experiments.study",
     "sequential_test": "experiments.sequential",
     "srm_test": "experiments.srm",
+    "switchback_attenuation": "experiments.switch_points",
+    "switchback_risk": "experiments.switch_points",
+    "switchback_variance": "experiments.switch_points",
 }
 
 
