@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from experiments.ab import ab_curve, ab_test, ab_tests
+    from experiments.assignment_variance import CellVariance, cell_variance, dual_sided_variance
     from experiments.design import AuthorSplit, ClusterSplit, DualArms, DualSided, UserSplit
     from experiments.metric import Mean, Quantile, Ratio
     from experiments.multiplicity import adjust_p_values
@@ -41,6 +42,7 @@ __all__ = [
     "AlwaysValid",
     "AuthorSplit",
     "Bounds",
+    "CellVariance",
     "ClusterSplit",
     "DualArms",
     "DualSided",
@@ -64,7 +66,9 @@ __all__ = [
     "ab_tests",
     "adjust_p_values",
     "built_in_study",
+    "cell_variance",
     "confidence_sequence",
+    "dual_sided_variance",
     "group_sequential_bounds",
     "load_study",
     "mixture_sprt",
@@ -82,6 +86,7 @@ _HOMES = {
     "AlwaysValid": "experiments.sequential",
     "AuthorSplit": "experiments.design",
     "Bounds": "experiments.sequential",
+    "CellVariance": "experiments.assignment_variance",
     "ClusterSplit": "experiments.design",
     "DualArms": "experiments.design",
     "DualSided": "experiments.design",
@@ -105,7 +110,9 @@ _HOMES = {
     "ab_tests": "experiments.ab",
     "adjust_p_values": "experiments.multiplicity",
     "built_in_study": "experiments.open_bandit_study",
+    "cell_variance": "experiments.assignment_variance",
     "confidence_sequence": "experiments.sequential",
+    "dual_sided_variance": "experiments.assignment_variance",
     "group_sequential_bounds": "experiments.sequential",
     "load_study": "experiments.study_file",
     "mixture_sprt": "experiments.sequential",
