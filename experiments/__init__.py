@@ -13,6 +13,7 @@ if TYPE_CHECKING:
     from experiments.metric import Mean, Quantile, Ratio
     from experiments.multiplicity import adjust_p_values
     from experiments.open_bandit_study import built_in_study
+    from experiments.power import CellPower, cell_power, sample_size
     from experiments.report import ReportFiles, render
     from experiments.rotation import Saturation, Schedule, Switchback
     from experiments.scorecard import Scorecard, ScorecardRow
@@ -42,6 +43,7 @@ __all__ = [
     "AlwaysValid",
     "AuthorSplit",
     "Bounds",
+    "CellPower",
     "CellVariance",
     "ClusterSplit",
     "DualArms",
@@ -66,6 +68,7 @@ __all__ = [
     "ab_tests",
     "adjust_p_values",
     "built_in_study",
+    "cell_power",
     "cell_variance",
     "confidence_sequence",
     "dual_sided_variance",
@@ -75,6 +78,7 @@ __all__ = [
     "optimal_switch_points",
     "render",
     "run_study",
+    "sample_size",
     "sequential_test",
     "srm_test",
     "switchback_attenuation",
@@ -86,6 +90,7 @@ _HOMES = {
     "AlwaysValid": "experiments.sequential",
     "AuthorSplit": "experiments.design",
     "Bounds": "experiments.sequential",
+    "CellPower": "experiments.power",
     "CellVariance": "experiments.assignment_variance",
     "ClusterSplit": "experiments.design",
     "DualArms": "experiments.design",
@@ -110,6 +115,7 @@ _HOMES = {
     "ab_tests": "experiments.ab",
     "adjust_p_values": "experiments.multiplicity",
     "built_in_study": "experiments.open_bandit_study",
+    "cell_power": "experiments.power",
     "cell_variance": "experiments.assignment_variance",
     "confidence_sequence": "experiments.sequential",
     "dual_sided_variance": "experiments.assignment_variance",
@@ -119,6 +125,7 @@ _HOMES = {
     "optimal_switch_points": "experiments.switch_points",
     "render": "experiments.report",
     "run_study": "experiments.study",
+    "sample_size": "experiments.power",
     "sequential_test": "experiments.sequential",
     "srm_test": "experiments.srm",
     "switchback_attenuation": "experiments.switch_points",

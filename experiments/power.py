@@ -1,0 +1,217 @@
+"""How large an experiment must be, by closed formulas."""
+
+from __future__ import annotations
+
+import math
+import warnings
+from dataclasses import dataclass
+
+from scipy import special
+
+from causal.effect import EstimationWarning
+from causal.frame import check_level
+from causal.values import is_number
+
+_FEW_CELLS = 10
+_UNEVEN = 2.0  # coefficient of variation of cell sizes from which the formula is off
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CellPower:
+    """What a rotation over cells (cluster x period) can see.
+
+    `mde` is the effect found with the power asked for; `power` is that of the effect asked about,
+    None without one.
+    """
+
+    variance: float
+    std_error: float
+    mde: float
+    power: float | None
+
+
+def sample_size(
+    *,
+    effect: float,
+    std: float | None = None,
+    proportion: float | None = None,
+    treated_share: float = 0.5,
+    variance_reduction: float = 0.0,
+    level: float = 0.95,
+    power: float = 0.8,
+) -> float:
+    """Units that the treated arm needs; every arm does at equal shares.
+
+    Parameters
+    ----------
+    effect : float
+        Absolute difference to be found, in the outcome's units or as a difference of proportions.
+    std : float, optional
+        Standard deviation of the outcome, for means.
+    proportion : float, optional
+        Control level of a yes-no outcome, in (0, 1), in place of `std`.
+    treated_share : float
+        Share of units in the treated arm, in (0, 1).
+    variance_reduction : float
+        Share of the variance that covariates take away, in [0, 1).
+    level, power : float
+        Confidence level of the two-sided test, and the chance to find the effect.
+
+    Returns
+    -------
+    float
+        Not rounded; the control arm needs it times (1 - share) / share.
+
+    Raises
+    ------
+    ValueError
+        If the effect is 0, neither or both of `std` and `proportion` are given, a share is out of
+        its range, or proportion + effect is not in (0, 1).
+
+    Notes
+    -----
+    With z_a, z_b the normal quantiles of 1 - (1 - level) / 2 and of `power`: 2 s^2 (z_a + z_b)^2 /
+    d^2 for means, (z_a sqrt(2 p (1 - p)) + z_b sqrt(p (1 - p) + p_2 (1 - p_2)))^2 / d^2 for
+    proportions, at equal shares; otherwise 1 / share and 1 / (1 - share) weigh the arms. Normal
+    quantiles: below 30 units an arm the true need is larger.
+
+    References
+    ----------
+    Fleiss, Levin and Paik (2003). Statistical methods for rates and proportions, section 4.
+
+    Examples
+    --------
+    >>> round(sample_size(effect=0.1, std=1.0))
+    1570
+    """
+    if not (is_number(effect) and math.isfinite(effect) and effect != 0):
+        raise ValueError(f"effect must be a number other than 0; got {effect!r}")
+    _check_inside("treated_share", treated_share)
+    if not (is_number(variance_reduction) and 0 <= variance_reduction < 1):
+        raise ValueError(f"variance_reduction must be in [0, 1); got {variance_reduction!r}")
+    if (std is None) == (proportion is None):
+        raise ValueError(f"give std= or proportion=; got std={std!r}, proportion={proportion!r}")
+    z_a, z_b = _quantiles(level, power)
+    weight = 1 / treated_share + 1 / (1 - treated_share)
+    if proportion is None:
+        _check_positive("std", std)
+        under_null = under_effect = float(std or 0.0) ** 2 * weight
+    else:
+        _check_inside("proportion", proportion)
+        p, other = proportion, proportion + effect
+        if not 0 < other < 1:
+            raise ValueError(f"proportion + effect must be in (0, 1); got {other:g}")
+        under_null = p * (1 - p) * weight
+        under_effect = other * (1 - other) / treated_share + p * (1 - p) / (1 - treated_share)
+    reach = z_a * math.sqrt(under_null) + z_b * math.sqrt(under_effect)
+    units = (1 - variance_reduction) * reach**2 / effect**2
+    return treated_share * units
+
+
+def cell_power(
+    *,
+    n_clusters: float,
+    n_periods: float,
+    n_per_cell: float,
+    between_share: float,
+    std: float,
+    cell_cv: float = 0.0,
+    effect: float | None = None,
+    level: float = 0.95,
+    power: float = 0.8,
+) -> CellPower:
+    """Power of a rotation whose coin is thrown for each cell, a cluster in a period.
+
+    Parameters
+    ----------
+    n_clusters, n_periods : float
+        Numbers of clusters (regions) and of periods.
+    n_per_cell : float
+        Mean number of rows of a cell.
+    between_share : float
+        Share of the outcome's variance that lies between cells, in [0, 1].
+    std : float
+        Standard deviation of the outcome.
+    cell_cv : float
+        Coefficient of variation of the cells' sizes.
+    effect : float, optional
+        Whose power is asked for.
+    level, power : float
+        As in `sample_size`.
+
+    Returns
+    -------
+    CellPower
+
+    Raises
+    ------
+    ValueError
+        If there are fewer than two cells, or an argument is out of its range.
+
+    Notes
+    -----
+    4 s^2 / (C T) [(1 - b) / n + b (1 / n + 1 + cv^2)]; the power counts both tails. Periods must be
+    long enough for carry-over to die, and cells independent. Ten cells or fewer, and a `cell_cv` of
+    2 or more, warn: the formula then overstates the variance.
+
+    References
+    ----------
+    Pankratev (2026), switchback-power-calculator.
+
+    Examples
+    --------
+    >>> found = cell_power(n_clusters=5, n_periods=56, n_per_cell=100, between_share=0.1, std=2.0)
+    >>> round(found.mde, 3)
+    0.222
+    """
+    for name, value in (
+        ("n_clusters", n_clusters),
+        ("n_periods", n_periods),
+        ("n_per_cell", n_per_cell),
+        ("std", std),
+    ):
+        _check_positive(name, value)
+    if not (is_number(between_share) and 0 <= between_share <= 1):
+        raise ValueError(f"between_share must be in [0, 1]; got {between_share!r}")
+    if not (is_number(cell_cv) and 0 <= cell_cv < math.inf):
+        raise ValueError(f"cell_cv must be 0 or more; got {cell_cv!r}")
+    if effect is not None and not (is_number(effect) and math.isfinite(effect)):
+        raise ValueError(f"effect must be a finite number; got {effect!r}")
+    cells = n_clusters * n_periods
+    if cells < 2:
+        raise ValueError(f"n_clusters x n_periods must be two cells or more; got {cells:g}")
+    if cells <= _FEW_CELLS or cell_cv >= _UNEVEN:
+        warnings.warn(
+            f"{cells:g} cells with a coefficient of variation of {cell_cv:g} are beyond what the "
+            "formula is good for: it overstates the variance; simulate on your own cells instead",
+            EstimationWarning,
+            stacklevel=2,
+        )
+    z_a, z_b = _quantiles(level, power)
+    within = (1 - between_share) / n_per_cell
+    between = between_share * (1 / n_per_cell + 1 + cell_cv**2)
+    variance = 4 * std**2 / cells * (within + between)
+    error = math.sqrt(variance)
+    found = None
+    if effect is not None:
+        found = float(special.ndtr(effect / error - z_a) + special.ndtr(-effect / error - z_a))
+    return CellPower(variance=variance, std_error=error, mde=(z_a + z_b) * error, power=found)
+
+
+def _quantiles(level: float, power: float) -> tuple[float, float]:
+    """Normal quantiles of a two-sided test and of its power."""
+    check_level(level)
+    check_level(power, "power")
+    return float(special.ndtri((1 + level) / 2)), float(special.ndtri(power))
+
+
+def _check_inside(name: str, value: object) -> None:
+    """A number in (0, 1)."""
+    if not (is_number(value) and 0 < value < 1):
+        raise ValueError(f"{name} must be in (0, 1); got {value!r}")
+
+
+def _check_positive(name: str, value: object) -> None:
+    """A finite number above 0."""
+    if not (is_number(value) and 0 < value < math.inf):
+        raise ValueError(f"{name} must be positive; got {value!r}")
