@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from experiments.multiplicity import adjust_p_values
     from experiments.open_bandit_study import built_in_study
     from experiments.power import CellPower, cell_power, sample_size
+    from experiments.replication import replicate
     from experiments.report import ReportFiles, render
     from experiments.rotation import Saturation, Schedule, Switchback
     from experiments.scorecard import Scorecard, ScorecardRow
@@ -77,6 +78,7 @@ __all__ = [
     "mixture_sprt",
     "optimal_switch_points",
     "render",
+    "replicate",
     "run_study",
     "sample_size",
     "sequential_test",
@@ -124,6 +126,7 @@ _HOMES = {
     "mixture_sprt": "experiments.sequential",
     "optimal_switch_points": "experiments.switch_points",
     "render": "experiments.report",
+    "replicate": "experiments.replication",
     "run_study": "experiments.study",
     "sample_size": "experiments.power",
     "sequential_test": "experiments.sequential",
