@@ -24,7 +24,15 @@ from causal.distributions import (
     unit_diagonal,
     wald_test,
 )
-from causal.values import finite, frozen_details, frozen_json, known_fields, read_only, thawed_json
+from causal.values import (
+    finite,
+    frozen_details,
+    frozen_json,
+    known_fields,
+    read_only,
+    thawed_json,
+    whole_number,
+)
 from causal.words import estimand_in_words, number_in_words, p_in_words, unit_in_words
 
 if TYPE_CHECKING:
@@ -575,8 +583,6 @@ def _set_counts(result: Effect | EffectCurve) -> None:
         value = getattr(result, name)
         if value is None and name == "n_clusters":
             continue
-        if not math.isfinite(value) or int(value) != value or value < least:
-            raise ValueError(f"{name} must be a whole number >= {least}; got {value!r}")
-        object.__setattr__(result, name, int(value))
+        object.__setattr__(result, name, whole_number(name, value, least))
     if result.df is not None and result.df <= 0:
         raise ValueError(f"df must be positive; got {result.df}")

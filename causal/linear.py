@@ -26,6 +26,7 @@ from causal.sandwich import (
     hc_meat,
     sandwich,
 )
+from causal.values import whole_number
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -526,5 +527,5 @@ def _check_options(
     wrong = [name for name, value in given.items() if value is not None and name not in allowed]
     if wrong:
         raise ValueError(f"{kind} takes no {', '.join(wrong)}; choose the kind that does")
-    if lags is not None and (isinstance(lags, bool) or not lags >= 0 or lags % 1):
-        raise ValueError(f"lags must be a whole number of 0 or more; got {lags!r}")
+    if lags is not None:
+        whole_number("lags", lags, 0)

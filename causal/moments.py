@@ -80,10 +80,8 @@ class Moments:
     def __eq__(self, other: object) -> bool:
         if not isinstance(other, Moments):
             return NotImplemented
-        mine, theirs = (
-            (m.columns, m.by, m.unit, m.keys.to_pydict(), m.weight is None) for m in (self, other)
-        )
-        if mine != theirs or len(self) != len(other):
+        mine, theirs = ((m.columns, m.by, m.unit, m.weight is None, len(m)) for m in (self, other))
+        if mine != theirs or not self.keys.equals(other.keys):
             return False
         arrays = (
             (m.n, m.mean, m.cross, m.n if m.weight is None else m.weight) for m in (self, other)
@@ -91,7 +89,8 @@ class Moments:
         return all(np.array_equal(a, b) for a, b in zip(*arrays, strict=True))
 
     def __hash__(self) -> int:
-        return hash((self.columns, self.by, self.unit, self.n.tobytes(), self.mean.tobytes()))
+        numbers = (tuple(self.n.tolist()), tuple(self.mean.ravel().tolist()))
+        return hash((self.columns, self.by, self.unit, numbers))
 
     def merge(self, other: Moments, *, disjoint_units: bool = False) -> Moments:
         """Moments of both parts together; groups that only one part has are kept.
@@ -125,15 +124,10 @@ class Moments:
                 "append unit_cube tables and aggregate again, or pass disjoint_units=True if no "
                 "unit is in both"
             )
-        if self.keys.schema.types != other.keys.schema.types:
-            raise ValueError(
-                "merge needs keys of one kind in both parts; got "
-                f"{self._key_kinds()} and {other._key_kinds()}; convert them first"
-            )
         both = Moments(
             columns=self.columns,
             by=self.by,
-            keys=pa.concat_tables([self.keys, other.keys]),
+            keys=self._keys_with(other),
             n=np.concatenate([self.n, other.n]),
             mean=np.concatenate([self.mean, other.mean]),
             cross=np.concatenate([self.cross, other.cross]),
@@ -143,6 +137,27 @@ class Moments:
             unit=self.unit,
         )
         return both._pooled(self.by)
+
+    def _keys_with(self, other: Moments) -> pa.Table:
+        """Keys of both parts; whole numbers give way to fractions and to unsigned ones."""
+        if not self.by:
+            return _no_keys(len(self) + len(other))
+        columns = []
+        for name in self.by:
+            parts = [self.keys[name], other.keys[name]]
+            if parts[0].type != parts[1].type:
+                wider = _wider(parts[0].type, parts[1].type)
+                try:
+                    parts = [part.cast(wider) for part in parts] if wider else []
+                except pa.ArrowInvalid:  # a negative number has no unsigned one
+                    parts = []
+            if not parts:
+                raise ValueError(
+                    "merge needs keys of one kind in both parts; got "
+                    f"{self._key_kinds()} and {other._key_kinds()}; convert them first"
+                )
+            columns.append(pa.chunked_array([c for part in parts for c in part.chunks]))
+        return pa.table(columns, names=list(self.by))
 
     def roll_up(self, by: Sequence[str]) -> Moments:
         """Moments by fewer keys.
@@ -420,14 +435,32 @@ def unit_cube(data: Table, *, columns: Sequence[str], by: Sequence[str], unit: s
     _no_gaps(rows, names.numeric)
     cube = rows.grouped_table([*names.by, "unit"], {c: column(c) for c in names.values})
     aliases = {**names.labels, **names.numeric}
-    back = [cube[alias].name(name) for alias, name in aliases.items()]
-    named = cube.select(*back, cube["n"].cast("int64").name("n_rows"))
+    cube = cube.select(*aliases, cube["n"].cast("int64").name("n"))
+    back = [*aliases.values(), "n_rows"]
+    _refuse_cases(back)
     if not rows.owned:
-        return named
+        return cube.select(*[cube[a].name(b) for a, b in zip([*aliases, "n"], back, strict=True)])
     import ibis  # noqa: PLC0415 — loaded only when used
 
     # in memory: the private engine can reach no file, nor another cube
-    return ibis.memtable(fetch_arrow(named))
+    found = fetch_arrow(cube)
+    for alias, name in names.numeric.items():
+        if not pc.all(pc.is_finite(found[alias])).as_py():
+            raise ValueError(
+                f"column {name!r} must have finite sums per {unit!r}; rescale it first"
+            )
+    return ibis.memtable(found.rename_columns(back))
+
+
+def _refuse_cases(names: Sequence[str]) -> None:
+    """Engines fold case: a cube cannot hold two names that differ in it only."""
+    seen: dict[str, str] = {}
+    for name in names:
+        if (other := seen.setdefault(name.casefold(), name)) != name:
+            raise ValueError(
+                f"columns {other!r} and {name!r} of a cube must differ in more than case; "
+                "rename one first"
+            )
 
 
 def least_squares_from(
@@ -564,6 +597,16 @@ def _key_labels(column: pa.ChunkedArray) -> NDArray[Any]:
 def _lists(values: NDArray[np.float64]) -> pa.Array:
     """Rows of a matrix as lists."""
     return pa.FixedSizeListArray.from_arrays(pa.array(values.ravel()), values.shape[1])
+
+
+def _wider(one: pa.DataType, other: pa.DataType) -> pa.DataType | None:
+    """The type of numbers that holds both; labels of one column differ so from file to file."""
+    both = {one, other}
+    if both == {pa.int64(), pa.uint64()}:
+        return pa.uint64()
+    if pa.float64() in both and both <= {pa.int64(), pa.uint64(), pa.float64()}:
+        return pa.float64()
+    return None
 
 
 def _no_keys(g: int) -> pa.Table:

@@ -22,6 +22,13 @@ def is_number(value: object) -> TypeGuard[float]:
     return isinstance(value, int | float | np.number) and not isinstance(value, bool)
 
 
+def whole_number(name: str, value: object, least: int) -> int:
+    """A whole number of at least so much; raises ValueError otherwise."""
+    if not (is_number(value) and value % 1 == 0 and value >= least):
+        raise ValueError(f"{name} must be a whole number >= {least}; got {value!r}")
+    return int(value)
+
+
 def frozen_details(value: object) -> Any:  # noqa: ANN401 — a JSON value of any kind
     """Read-only copy of a mapping of JSON values."""
     if not isinstance(value, Mapping):

@@ -19,6 +19,9 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
 
+MOST_ARMS = 100
+
+
 @dataclass(frozen=True)
 class UserSplit:
     """Viewers split at random: each id goes to an arm by its hash alone.
@@ -54,7 +57,7 @@ class UserSplit:
 
     def __post_init__(self) -> None:
         check_share("share", self.share)
-        object.__setattr__(self, "arms", tuple(self.arms))
+        object.__setattr__(self, "arms", _arm_names(self.arms))
         if self.shares is None and len(self.arms) != 2:
             raise ValueError(f"shares must be given for {len(self.arms)} arms {self.arms[:10]}")
         if self.shares is not None:
@@ -220,6 +223,14 @@ def side_arms(
     arms = np.zeros(len(u), dtype=np.int8)
     arms[chosen] = 1
     return arms
+
+
+def _arm_names(arms: object) -> tuple[str, ...]:
+    """Names of two arms or more."""
+    names = tuple(arms) if isinstance(arms, tuple | list) else ()
+    if not 2 <= len(set(names)) == len(names) <= MOST_ARMS:
+        raise ValueError(f"arms must be 2 to {MOST_ARMS} different names; got {arms!r:.100}")
+    return names
 
 
 def check_share(name: str, share: object) -> None:

@@ -8,6 +8,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import pandas as pd
 
+from causal.values import whole_number
+
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
@@ -50,9 +52,9 @@ def unit_hash(units: object, *, salt: str = "", seed: int = 0) -> NDArray[np.flo
     >>> unit_hash([17, 18], salt="rank", seed=7).round(3).tolist()
     [0.07, 0.042]
     """
-    key = np.uint64(
-        int.from_bytes(hashlib.blake2b(f"{salt}|{seed}".encode()).digest()[:8], "little")
-    )
+    whole = whole_number("seed", seed, 0)
+    digest = hashlib.blake2b(f"{salt}|{whole}".encode()).digest()
+    key = np.uint64(int.from_bytes(digest[:8], "little"))
     ids = as_ids(units)
     if ids.dtype.kind in "iu":
         return _splitmix(ids.astype(np.uint64) ^ key)
@@ -72,7 +74,11 @@ def as_ids(units: object) -> NDArray[Any]:
     TypeError
         If ids are neither whole numbers nor text, or of both kinds.
     """
-    column = pd.Series(units if hasattr(units, "__len__") else list(units))  # type: ignore[call-overload]
+    if isinstance(units, str | bytes) or not hasattr(units, "__iter__"):
+        raise TypeError(f"ids must be an array; got the single value {units!r:.100}")
+    column = pd.Series(units if hasattr(units, "__len__") else list(units))
+    if isinstance(column.dtype, pd.CategoricalDtype):
+        column = column.astype(column.cat.categories.dtype)
     absent = column.isna().to_numpy()
     if absent.any():
         rows = np.flatnonzero(absent)
@@ -83,19 +89,19 @@ def as_ids(units: object) -> NDArray[Any]:
     kind = pd.api.types.infer_dtype(column, skipna=False)
     if kind == "integer" or pd.api.types.is_integer_dtype(column.dtype):
         unsigned = pd.api.types.is_unsigned_integer_dtype(column.dtype)
-        return column.to_numpy(dtype=np.uint64 if unsigned else np.int64)
-    if kind == "string" or (kind == "categorical" and _is_text(column)):
+        try:
+            return column.to_numpy(dtype=np.uint64 if unsigned else np.int64)
+        except OverflowError:
+            raise ValueError(
+                "ids must be whole numbers of 64 bits, all signed or all unsigned; make them text"
+            ) from None
+    if kind == "string":
         return column.to_numpy(dtype=object)
     if kind == "empty":
         return np.zeros(0, dtype=np.int64)
     raise TypeError(
         f"ids must be whole numbers or text, of one kind; got {kind}; convert them first"
     )
-
-
-def _is_text(column: pd.Series[Any]) -> bool:
-    """Whether the categories are text."""
-    return pd.api.types.infer_dtype(column.cat.categories) == "string"
 
 
 def _splitmix(x: NDArray[np.uint64]) -> NDArray[np.float64]:

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 import numpy as np
 
-from causal.values import is_number
+from causal.values import is_number, whole_number
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -80,14 +80,12 @@ def replicate(
     >>> replicate(lambda rng: round(rng.normal(), 3), n_runs=3, seed=1)
     [-0.64, 2.486, 1.442]
     """
-    for name, value, least in (("n_runs", n_runs, 1), ("seed", seed, 0)):
-        if not (is_number(value) and value % 1 == 0 and value >= least):
-            raise ValueError(f"{name} must be a whole number >= {least}; got {value!r}")
+    n_runs, seed = whole_number("n_runs", n_runs, 1), whole_number("seed", seed, 0)
     if not (is_number(n_jobs) and n_jobs % 1 == 0 and n_jobs != 0):
         raise ValueError(f"n_jobs must be a number of workers, or -1 for all cores; got {n_jobs!r}")
-    kept = None if checkpoint is None else _Checkpoint.opened(Path(checkpoint), int(seed))
+    kept = None if checkpoint is None else _Checkpoint.opened(Path(checkpoint), seed)
     done: dict[int, Any] = {} if kept is None else dict(kept.values)
-    children = np.random.SeedSequence(int(seed)).spawn(int(n_runs))
+    children = np.random.SeedSequence(seed).spawn(n_runs)
     missing = [i for i in range(n_runs) if i not in done]
     found = _values(run, [(i, children[i]) for i in missing], int(n_jobs), backend)
     shown = _shown(found, len(missing), progress=progress)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import itertools
 import math
 import warnings
 from dataclasses import dataclass, fields
@@ -12,9 +11,10 @@ import numpy as np
 import pandas as pd
 
 from causal.effect import EstimationWarning
-from causal.frame import Table, check_one_of, fetch_arrow, open_table
-from causal.values import is_number
+from causal.frame import Table, check_one_of, fetch_arrow, open_table, read_columns
+from causal.values import is_number, whole_number
 from experiments.coins import COINS, Coin, shuffled, throw
+from experiments.design import MOST_ARMS
 from experiments.hashing import unit_hash
 
 if TYPE_CHECKING:
@@ -51,6 +51,7 @@ class Switchback:
         Each region has its own coins.
     min_share : float
         Schedules with a treated share of time outside [min_share, 1 - min_share] are thrown again.
+        The fair coin that `switchback_variance` speaks of has 0.
 
     Raises
     ------
@@ -81,24 +82,22 @@ class Switchback:
 
     def __post_init__(self) -> None:
         check_one_of(self.coin, "coin", COINS)
-        for name in ("points", "regions"):
-            if getattr(self, name) is not None:
-                object.__setattr__(self, name, _as_tuple(name, getattr(self, name)))
+        if self.points is not None:
+            object.__setattr__(self, "points", _as_tuple("points", self.points))
+        if self.regions is not None:
+            object.__setattr__(self, "regions", _checked_regions(self.regions))
         for name in ("slice_minutes", "period_minutes"):
-            _check_length(name, getattr(self, name), positive=True)
+            object.__setattr__(self, name, _length(name, getattr(self, name), positive=True))
         for name in ("burn_in_minutes", "end_jitter_minutes"):
-            _check_length(name, getattr(self, name), positive=False)
-        if not (is_number(self.min_share) and 0 <= self.min_share <= 0.5):
-            raise ValueError(f"min_share must be in [0, 0.5]; got {self.min_share!r}")
+            object.__setattr__(self, name, _length(name, getattr(self, name), positive=False))
+        share = _length("min_share", self.min_share, positive=False)
+        if share > 0.5:
+            raise ValueError(f"min_share must be in [0, 0.5]; got {share!r}")
+        object.__setattr__(self, "min_share", share)
         if self.points is not None:
             _check_points(self.points)
-        shortest = self._shortest()
-        if self.burn_in_minutes + 2 * self.end_jitter_minutes >= shortest:
-            raise ValueError(
-                f"burn_in_minutes {self.burn_in_minutes:g} and twice end_jitter_minutes "
-                f"{self.end_jitter_minutes:g} must leave something of the shortest slice, "
-                f"{shortest:g} minutes"
-            )
+        if self.points is None:
+            self._check_room(np.array([self.slice_minutes]))
 
     def schedule(self, *, start: str | pd.Timestamp, days: float, seed: int = 0) -> Schedule:
         """Throw the coins from `start` for `days` of elapsed time.
@@ -119,12 +118,14 @@ class Switchback:
         Raises
         ------
         ValueError
-            If fewer than two slices fit.
+            If fewer than two slices fit, burn-in and jitter leave nothing of one, or the time zone
+            has no name.
         """
-        edges = self._edges(days)
-        rng = np.random.default_rng([seed, 0])
+        seed = whole_number("seed", seed, 0)
+        nominal = self._edges(days)
+        self._check_room(np.diff(nominal))
+        edges, rng = nominal.copy(), np.random.default_rng([seed, 0])
         if self.end_jitter_minutes:
-            edges = edges.copy()
             edges[1:-1] += rng.uniform(-1, 1, len(edges) - 2) * self.end_jitter_minutes
         if self.coin == "alternating":
             warnings.warn(
@@ -133,10 +134,8 @@ class Switchback:
                 EstimationWarning,
                 stacklevel=2,
             )
-        table = _slices(
-            start, self._edges(days), edges, self.regions, weekends=days >= _WEEKENDS_FROM
-        )
-        table["arm"] = self._thrown(table, 1, seed)[0]
+        table = _slices(start, nominal, edges, self.regions, weekends=days >= _WEEKENDS_FROM)
+        table["arm"] = self._thrown(table, 1, [seed, 1])[0]
         return _schedule(table, self, seed)
 
     def assign(
@@ -144,22 +143,25 @@ class Switchback:
     ) -> NDArray[np.int8]:
         """Arms of instants: of timestamps, or of a frame with columns ``time`` and ``region``."""
         plan = self.schedule(start=start, days=days, seed=seed)
-        if isinstance(units, pd.DataFrame):
-            region = units["region"] if self.regions is not None else None
-            return plan.treatment_at(units["time"], region)
-        return plan.treatment_at(units)
+        if not hasattr(units, "columns"):
+            return plan.treatment_at(units)
+        wanted = ["time", "region"] if self.regions is not None else ["time"]
+        log = fetch_arrow(open_table(units, columns=wanted)).to_pandas()
+        return plan.treatment_at(log["time"], log["region"] if self.regions is not None else None)
 
-    def _shortest(self) -> float:
-        """Minutes of the shortest slice."""
-        if self.points is None:
-            return float(self.slice_minutes)
-        gaps = np.diff(np.array(self.points, dtype=np.float64))
-        return float(gaps.min(initial=np.inf)) * self.period_minutes
+    def _check_room(self, minutes: NDArray[np.float64]) -> None:
+        """Burn-in and jitter leave something of every slice."""
+        used = self.burn_in_minutes + 2 * self.end_jitter_minutes
+        if used >= (shortest := float(minutes.min())):
+            raise ValueError(
+                f"burn_in_minutes {self.burn_in_minutes:g} and twice end_jitter_minutes "
+                f"{self.end_jitter_minutes:g} must leave something of the shortest slice, "
+                f"{shortest:g} minutes: shorten them, or let days hold whole slices"
+            )
 
     def _edges(self, days: float) -> NDArray[np.float64]:
         """Starts of the slices and the end, in minutes from the start."""
-        _check_length("days", days, positive=True)
-        end = days * _DAY
+        end = _length("days", days, positive=True) * _DAY
         if self.points is None:
             starts = np.arange(0, end, self.slice_minutes, dtype=np.float64)
         else:
@@ -172,7 +174,7 @@ class Switchback:
             )
         return np.append(starts, end)
 
-    def _thrown(self, table: pd.DataFrame, n: int, seed: int) -> NDArray[np.int8]:
+    def _thrown(self, table: pd.DataFrame, n: int, seed: Sequence[int]) -> NDArray[np.int8]:
         """Arms of n schedules over the slices of a table."""
         minutes = (table["end"] - table["start"]).dt.total_seconds().to_numpy() / 60
         return throw(
@@ -182,7 +184,7 @@ class Switchback:
             regions=pd.factorize(table["region"])[0],
             minutes=minutes,
             min_share=self.min_share,
-            rng=np.random.default_rng([seed, 1]),
+            rng=np.random.default_rng(list(seed)),
         )
 
 
@@ -222,18 +224,23 @@ class Saturation:
     def __post_init__(self) -> None:
         object.__setattr__(self, "shares", _as_tuple("shares", self.shares))
         if self.regions is not None:
-            object.__setattr__(self, "regions", _as_tuple("regions", self.regions))
-        if len(set(self.shares)) < 2 or not all(is_number(s) and 0 < s < 1 for s in self.shares):
-            raise ValueError(f"shares must be two or more numbers in (0, 1); got {self.shares}")
-        _check_length("slice_minutes", self.slice_minutes, positive=True)
+            object.__setattr__(self, "regions", _checked_regions(self.regions))
+        inside = all(is_number(s) and 0 < s < 1 for s in self.shares)
+        if not (2 <= len(self.shares) <= MOST_ARMS and inside):
+            raise ValueError(
+                f"shares must be 2 to {MOST_ARMS} numbers in (0, 1); got {self.shares[:10]}"
+            )
+        minutes = _length("slice_minutes", self.slice_minutes, positive=True)
+        object.__setattr__(self, "slice_minutes", minutes)
 
     def schedule(self, *, start: str | pd.Timestamp, days: float, seed: int = 0) -> Schedule:
         """Shares by region and slice: every region goes through all shares as often as it can.
 
         Parameters, returns and raises as `Switchback.schedule`.
         """
-        _check_length("days", days, positive=True)
-        edges = np.append(np.arange(0, days * _DAY, self.slice_minutes, dtype=float), days * _DAY)
+        seed = whole_number("seed", seed, 0)
+        end = _length("days", days, positive=True) * _DAY
+        edges = np.append(np.arange(0, end, self.slice_minutes, dtype=np.float64), end)
         if len(edges) - 1 < len(self.shares):
             raise ValueError(
                 f"{days:g} days must hold a slice for each of {len(self.shares)} shares; "
@@ -241,7 +248,7 @@ class Saturation:
             )
         table = _slices(start, edges, edges, self.regions, weekends=False)
         table["stratum"] = table["region"]
-        table["share"] = np.array(self.shares)[self._thrown(table, 1, seed)[0]]
+        table["share"] = np.array(self.shares)[self._thrown(table, 1, [seed, 1])[0]]
         return _schedule(table, self, seed)
 
     def assign(self, viewers: object, *, share: float, seed: int = 0) -> NDArray[np.int8]:
@@ -250,10 +257,10 @@ class Saturation:
             raise ValueError(f"share must be in (0, 1); got {share!r}")
         return (unit_hash(viewers, salt=self.salt, seed=seed) < share).astype(np.int8)
 
-    def _thrown(self, table: pd.DataFrame, n: int, seed: int) -> NDArray[np.int8]:
+    def _thrown(self, table: pd.DataFrame, n: int, seed: Sequence[int]) -> NDArray[np.int8]:
         """Positions of shares of n schedules over the slices of a table."""
         regions = pd.factorize(table["region"])[0]
-        return shuffled(n, regions, len(self.shares), np.random.default_rng([seed, 1]))
+        return shuffled(n, regions, len(self.shares), np.random.default_rng(list(seed)))
 
 
 Rotation: TypeAlias = Switchback | Saturation
@@ -291,9 +298,8 @@ class Schedule:
 
         Of a `Saturation` these are positions in its shares.
         """
-        if not (is_number(n) and n >= 1 and n % 1 == 0):
-            raise ValueError(f"n must be a whole number >= 1; got {n!r}")
-        return self.design._thrown(self.table, int(n), seed)
+        n, seed = whole_number("n", n, 1), whole_number("seed", seed, 0)
+        return self.design._thrown(self.table, n, [seed, 2])  # never the stream of the schedule
 
     def treatment_at(self, times: object, regions: object = None) -> NDArray[Any]:
         """Arm (or share) at instants.
@@ -386,14 +392,15 @@ class Schedule:
         """
         wanted = [time, treatment, *([region] if self.design.regions else [])]
         log = fetch_arrow(open_table(frame, columns=wanted)).to_pandas()
-        if (gaps := log[treatment].isna()).any():
+        served = read_columns(log, numeric=[treatment])[treatment]
+        if (gaps := log[time].isna()).any():
             raise ValueError(
-                f"column {treatment!r} must be present; {int(gaps.sum())} rows are not; drop them"
+                f"column {time!r} must be present; {int(gaps.sum())} rows are not; drop them"
             )
         at = self.slice_at(log[time], log[region] if self.design.regions else None)
         name = "share" if isinstance(self.design, Saturation) else "arm"
         planned = self.table[name].to_numpy()[at]
-        off = np.abs(log[treatment].to_numpy(dtype=np.float64) - planned) >= 1e-9
+        off = np.abs(served - planned) >= 1e-9
         found: pd.DataFrame = log[off]
         return found.assign(slice=self.table["slice"].to_numpy()[at][off], planned=planned[off])
 
@@ -429,11 +436,9 @@ def _slices(
     weekends: bool,
 ) -> pd.DataFrame:
     """Slices of every region; strata are the local clock of their nominal starts."""
-    first = pd.Timestamp(start)
-    if pd.isna(first):
-        raise ValueError("start must be an instant; it is missing")
-    moments = first.as_unit("us") + pd.to_timedelta(np.round(edges * 60e6), unit="us")
-    clock = first.as_unit("us") + pd.to_timedelta(np.round(nominal[:-1] * 60e6), unit="us")
+    first = _first_instant(start)
+    moments = first + pd.to_timedelta(np.round(edges * 60e6), unit="us")
+    clock = first + pd.to_timedelta(np.round(nominal[:-1] * 60e6), unit="us")
     minute = clock.hour * 60 + clock.minute
     day = np.where(clock.day_of_week >= 5, " weekend", " weekday") if weekends else ""
     days = np.broadcast_to(day, len(minute))
@@ -455,25 +460,49 @@ def _slices(
     return table
 
 
+def _first_instant(start: object) -> pd.Timestamp:
+    """The start to the microsecond; a time zone by its name."""
+    try:
+        first = pd.Timestamp(start).as_unit("us")  # type: ignore[arg-type]
+        if not pd.isna(first):
+            return first if first.tz is None else first.tz_convert(str(first.tz))
+    except (ValueError, TypeError, KeyError):  # no instant, or a zone without a name
+        pass
+    raise ValueError(
+        "start must be an instant such as '2026-03-02 06:00', its time zone one with a name or a "
+        f"fixed offset; got {start!r}"
+    )
+
+
 def _hourly(table: pd.DataFrame) -> pd.DataFrame:
-    """Slices cut at full hours of the local clock, with hour, weekday and minutes."""
+    """Slices cut at quarters of an hour, with hour and weekday of the local clock, and minutes."""
+    zone = table["start"].dt.tz
     parts = []
-    spans = zip(table["start"].tolist(), table["end"].tolist(), strict=True)
-    for row, (start, end) in enumerate(spans):
-        inner = pd.date_range(start.ceil("h"), end, freq="h").tolist()
-        cuts = sorted({start, end, *(t for t in inner if start < t < end)})
-        parts += [
-            (a.hour, a.weekday(), (b - a).total_seconds() / 60, row)
-            for a, b in itertools.pairwise(cuts)
-        ]
-    pieces = pd.DataFrame(parts, columns=["hour", "weekday", "minutes", "row"])
+    for row in range(len(table)):
+        start, end = (table[name].iloc[row] for name in ("start", "end"))
+        if zone is not None:  # clocks change by whole quarters: cut where none does
+            start, end = start.tz_convert("UTC"), end.tz_convert("UTC")
+        inner = pd.date_range(start.ceil("15min"), end, freq="15min")
+        cuts = pd.DatetimeIndex([start, *inner[(inner > start) & (inner < end)], end])
+        local = cuts[:-1] if zone is None else cuts[:-1].tz_convert(zone)
+        minutes = np.diff(cuts.as_unit("us").asi8) / 60e6
+        parts.append(
+            pd.DataFrame(
+                {"hour": local.hour, "weekday": local.day_of_week, "minutes": minutes}
+            ).assign(row=row)
+        )
+    pieces = pd.concat(parts, ignore_index=True)
     what = "arm" if "arm" in table else "share"
     return pieces.assign(**{what: table[what].to_numpy()[pieces["row"]]})
 
 
 def _instants(times: object, zone: Any) -> NDArray[np.int64]:  # noqa: ANN401 — a tzinfo or None
     """Instants in nanoseconds, of the schedule's zone."""
-    when = pd.to_datetime(pd.Series(np.asarray(times) if isinstance(times, list) else times))
+    given = pd.Series(np.asarray(times) if isinstance(times, list) else times)
+    try:
+        when = pd.to_datetime(given, format="ISO8601")
+    except (ValueError, TypeError) as error:
+        raise ValueError(f"times must be instants, as text in ISO 8601; {error}") from error
     if when.isna().any():
         raise ValueError(f"times must be present; {int(when.isna().sum())} are missing")
     if (when.dt.tz is None) != (zone is None):
@@ -516,11 +545,19 @@ def _as_tuple(name: str, values: object) -> tuple[Any, ...]:
     return found
 
 
-def _check_length(name: str, value: object, *, positive: bool) -> None:
+def _checked_regions(regions: object) -> tuple[str, ...]:
+    """Names of regions."""
+    names = _as_tuple("regions", regions)
+    if not all(isinstance(name, str) and name.isprintable() for name in names):
+        raise ValueError(f"regions must be names on one line; got {names[:10]}")
+    return names
+
+
+def _length(name: str, value: object, *, positive: bool) -> float:
     """A length in minutes or days."""
-    fits = is_number(value) and math.isfinite(value) and (value > 0 if positive else value >= 0)
-    if not fits:
-        raise ValueError(f"{name} must be {'positive' if positive else '0 or more'}; got {value!r}")
+    if is_number(value) and math.isfinite(value) and (value > 0 if positive else value >= 0):
+        return value.item() if isinstance(value, np.generic) else value
+    raise ValueError(f"{name} must be {'positive' if positive else '0 or more'}; got {value!r}")
 
 
 def _check_points(points: Sequence[int]) -> None:

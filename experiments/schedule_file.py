@@ -58,10 +58,13 @@ def read_schedule(path: str | Path) -> Schedule:
     source = Path(path)
     suffix = _suffix(source)
     try:
-        text = source.read_text(encoding="utf-8")
+        with source.open(encoding="utf-8", newline="") as file:
+            text = file.read()
         content = json.loads(text) if suffix == ".json" else _from_csv(text)
     except FileNotFoundError:
         raise ValueError(f"{path}: no such file") from None
+    except OSError as error:
+        raise ValueError(f"{path}: cannot be read; {error.strerror}") from error
     except (ValueError, IndexError, csv.Error) as error:  # no JSON, no text, a torn line
         raise ValueError(f"{path}: not a schedule; {error}") from error
     if not isinstance(content, dict) or content.get("format") != _FORMAT:

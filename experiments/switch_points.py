@@ -18,7 +18,7 @@ import numpy as np
 
 from causal.effect import EstimationWarning
 from causal.frame import check_one_of
-from causal.values import is_number
+from causal.values import is_number, whole_number
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -238,8 +238,8 @@ def switchback_attenuation(
     check_one_of(coin, "coin", ("independent", "alternating"))
     if not (is_number(decay) and 0 <= decay < 1):
         raise ValueError(f"decay must be in [0, 1); got {decay!r}")
-    _check_whole("slice_periods", slice_periods, 1)
-    _check_whole("burn_in", burn_in, 0)
+    whole_number("slice_periods", slice_periods, 1)
+    whole_number("burn_in", burn_in, 0)
     if burn_in >= slice_periods:
         raise ValueError(f"burn_in must be below slice_periods {slice_periods}; got {burn_in}")
     lost = float(np.mean(np.float64(decay) ** np.arange(burn_in + 1, slice_periods + 1)))
@@ -331,17 +331,10 @@ def _neighbours(points: list[int], n: int) -> list[list[int]]:
 
 def _checked_periods(n_periods: object, carryover: object) -> tuple[int, int]:
     """T and m as whole numbers, T above m."""
-    n, m = _check_whole("n_periods", n_periods, 1), _check_whole("carryover", carryover, 0)
+    n, m = whole_number("n_periods", n_periods, 1), whole_number("carryover", carryover, 0)
     if m >= n:
         raise ValueError(f"carryover must be below the number of periods {n}; got {m}")
     return n, m
-
-
-def _check_whole(name: str, value: object, least: int) -> int:
-    """A whole number."""
-    if not (is_number(value) and value % 1 == 0 and value >= least):
-        raise ValueError(f"{name} must be a whole number >= {least}; got {value!r}")
-    return int(value)
 
 
 def _checked_points(points: Sequence[int] | NDArray[np.int64], n: int) -> NDArray[np.int64]:

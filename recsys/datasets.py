@@ -12,6 +12,7 @@ from importlib.resources import as_file, files
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal, TypedDict
 
+import numpy as np
 import pandas as pd
 import pyarrow.parquet as pq
 
@@ -296,9 +297,11 @@ def read_kuairand(folder: str | Path, *, pool_size: int = KUAIRAND_POOL_SIZE) ->
     raw = raw.sort_values("timestamp", kind="stable", ignore_index=True)
     at_random = raw["is_rand"] == 1
     n_videos = raw.loc[at_random, "video_id"].nunique()
-    if pool_size < max(n_videos, 1):
+    whole = isinstance(pool_size, int | np.integer) and not isinstance(pool_size, bool)
+    if not whole or pool_size < max(n_videos, 1):
         raise ValueError(
-            f"pool_size must be at least the {n_videos:,} videos exposed at random; got {pool_size}"
+            f"pool_size must be a count of at least the {n_videos:,} videos exposed at random; "
+            f"got {pool_size!r}"
         )
     frame = _impressions(raw, {"room_id": "video_id", "viewer_id": "user_id", "scene": "tab"})
     frame["policy_id"] = at_random.map({True: "random", False: "standard"})

@@ -204,7 +204,14 @@ def engine(**tables: ArrowSource) -> Iterator[BaseBackend]:
     import duckdb  # noqa: PLC0415 — loaded only when used
     import ibis  # noqa: PLC0415 — loaded only when used
 
-    connection = duckdb.connect(config=_limits())
+    limits = _limits()
+    try:
+        connection = duckdb.connect(config=limits)
+    except duckdb.Error:
+        raise ValueError(
+            f"LIVELIFT_MEMORY_LIMIT must be a size; got {limits.get('memory_limit')!r}; set it to "
+            "one such as 2GB"
+        ) from None
     try:
         for name, source in tables.items():
             connection.register(name, source)

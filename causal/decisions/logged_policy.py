@@ -109,7 +109,10 @@ def logged_policy_value(
     check_log(rows, numeric)
     targets = open_rows(target_log, numeric={}, labels=labels)
     cells = [alias for alias in labels if alias != "g"]
-    found = _Choices.counted(rows.sums(cells, {}), targets.sums(cells, {}), by)
+    groups, target_groups = rows.sums(cells, {}), targets.sums(cells, {})
+    for alias in cells:
+        _refuse_kinds(labels[alias], groups.keys[alias], target_groups.keys[alias])
+    found = _Choices.counted(groups, target_groups, by)
     weighted = rows.attach(found.groups, {"t": found.share_of_logged()})
     refuse_impossible(weighted, {**numeric, "t": "target_log"})
     estimate, sums = weighted_value(
@@ -122,7 +125,7 @@ def logged_policy_value(
     )
     diagnostics = weight_diagnostics(sums, found.unsupported())
     influence = found.influence(rows, cells, estimate, normalise=method == "snips")
-    estimate = _with_target_variance(estimate, targets, found, influence)
+    estimate = _with_target_variance(estimate, targets, found, influence, cluster)
     details: dict[str, Any] = {
         "n_obs_target_log": found.n_target,
         "n_cells": len(found.n_log_cell),
@@ -227,8 +230,24 @@ def _tuples(groups: Groups) -> list[tuple[Any, ...]]:
     return list(zip(*(keys.tolist() for keys in groups.keys.values()), strict=True))
 
 
+def _refuse_kinds(name: str | None, one: NDArray[Any], other: NDArray[Any]) -> None:
+    """Labels of both logs are numbers, or truth values, or text."""
+    kinds = [{"u": "i", "f": "i", "U": "O"}.get(v.dtype.kind, v.dtype.kind) for v in (one, other)]
+    if kinds[0] != kinds[1]:
+        words = {"i": "numbers", "b": "true and false", "O": "text"}
+        mine, theirs = (words.get(kind, kind) for kind in kinds)
+        raise TypeError(
+            f"column {name!r} must be of one kind in log and target_log; it holds {mine} and "
+            f"{theirs}: convert one of them"
+        )
+
+
 def _with_target_variance(
-    estimate: Estimate, targets: Rows, found: _Choices, influence: NDArray[np.float64]
+    estimate: Estimate,
+    targets: Rows,
+    found: _Choices,
+    influence: NDArray[np.float64],
+    cluster: str | None,
 ) -> Estimate:
     """Add the variance of counting the target's choices; over clusters of both logs, if any."""
     inside = found.target_cell >= 0
@@ -241,8 +260,9 @@ def _with_target_variance(
     rows = targets.attach(found.target_groups, {"h": np.where(inside, influence / size, 0.0)})
     counted = rows.sums(["g"], {"h": lambda c: c["h"]})
     keys, scores = estimate.scores
-    cluster, levels = codes(np.concatenate([keys, counted.keys["g"]]))
-    total = np.bincount(cluster, np.concatenate([scores, counted.values["h"]]))
+    _refuse_kinds(cluster, keys, counted.keys["g"])
+    code, levels = codes(np.concatenate([keys, counted.keys["g"]]))
+    total = np.bincount(code, np.concatenate([scores, counted.values["h"]]))
     count = len(levels)
     variance[0, 0] = count / (count - 1) * float(total @ total)
     return replace(estimate, covariance=variance, n_clusters=count)

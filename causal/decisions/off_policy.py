@@ -11,6 +11,8 @@ import math
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, Literal, TypeAlias
 
+import numpy as np
+
 from causal.decisions.logged_policy import logged_policy_value
 from causal.decisions.modelled_value import modelled_value
 from causal.decisions.policy_result import Estimate, PolicyValue, policy_effect
@@ -31,7 +33,7 @@ from causal.decisions.weights import (
 )
 from causal.frame import Table, check_columns, check_one_of, column_names, read_columns
 from causal.rows import ArrayRows, Rows, open_rows
-from causal.values import is_number
+from causal.values import is_number, whole_number
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -332,20 +334,17 @@ class _Question:
                 )
             if not (is_number(value) and 0 < value < math.inf):
                 raise ValueError(f"{name} must be a positive number; got {value!r}")
-        if not (is_number(self.n_folds) and self.n_folds >= 2 and self.n_folds % 1 == 0):
-            raise ValueError(f"n_folds must be a whole number >= 2; got {self.n_folds!r}")
-        if not (is_number(self.seed) and self.seed >= 0 and self.seed % 1 == 0):
-            raise ValueError(f"seed must be a whole number >= 0; got {self.seed!r}")
+        whole_number("n_folds", self.n_folds, 2)
+        whole_number("seed", self.seed, 0)
         if self.reward_range is not None:
             self._check_range(self.reward_range)
 
     @staticmethod
     def _check_range(given: object) -> None:
         """Two finite numbers in order."""
-        pair = given if isinstance(given, tuple | list) and len(given) == 2 else (math.nan,) * 2
-        low, high = pair
-        known = is_number(low) and is_number(high)
-        if not (known and math.isfinite(low) and math.isfinite(high) and low < high):
+        pair = list(given) if isinstance(given, tuple | list | np.ndarray) else []
+        known = len(pair) == 2 and all(is_number(v) and math.isfinite(v) for v in pair)
+        if not (known and pair[0] < pair[1]):
             raise ValueError(f"reward_range must be two finite numbers, low < high; got {given!r}")
 
     def _check_target(self) -> None:
@@ -433,6 +432,8 @@ def _by_sums(rows: Rows, question: _Question, unsupported: float | None) -> Poli
         n = int(rows.sums([], {}).n[0])
         low, high = rows.order_statistics("r", [1, n]).tolist()
         if question.reward_range is not None:
+            if not (math.isfinite(low) and math.isfinite(high)):
+                raise NotFiniteError
             _range_holds(question.reward_range, low, high)
             low, high = question.reward_range
     normalise = question.method == "snips"

@@ -157,3 +157,14 @@ def test_two_sample_intervals_of_logged_policy_value_cover(method):
     assert abs(error.mean()) < 3 * error.std(ddof=1) / np.sqrt(runs)
     assert least <= covered.mean() <= most
     assert naive.mean() < 1  # the second sample is there
+
+
+@pytest.mark.parametrize("name", ["g", "a"])
+def test_logged_policy_value_refuses_labels_of_another_kind_in_the_target_log(name):
+    rng = np.random.default_rng(0)
+    log = pd.DataFrame({"g": [1, 2, 3, 4] * 50, "r": rng.random(200), "p": 0.5, "a": [0, 1] * 100})
+    target = log[["a", "g"]].assign(**{name: log[name].astype(str)})
+    with pytest.raises(TypeError, match=f"column '{name}' must be of one kind in log and target"):
+        logged_policy_value(
+            log, target_log=target, action="a", reward="r", propensity="p", cluster="g"
+        )

@@ -360,6 +360,39 @@ def test_moments_are_equal_by_value():
     assert a != group_moments(log().iloc[1:], columns=["x"], by=["arm"])
 
 
+@pytest.mark.parametrize("names", [("y", "Y"), ("N_ROWS", "z")])
+def test_cube_names_columns_that_engines_would_confuse(names):
+    frame = log()[["arm", "viewer", "x", "count"]]
+    frame.columns = ["arm", "viewer", *names]
+    with pytest.raises(ValueError, match="of a cube must differ in more than case"):
+        unit_cube(frame, columns=list(names), by=["arm"], unit="viewer")
+
+
+def test_cube_refuses_sums_that_overflow():
+    frame = pd.DataFrame({"x": [1e308, 1e308], "u": [1, 1]})
+    with pytest.raises(ValueError, match="'x' must have finite sums per 'u'"):
+        unit_cube(frame, columns=["x"], by=[], unit="u")
+
+
+def test_merge_takes_keys_whose_width_differs_from_day_to_day():
+    big = np.array([2**63 + 1, 7], dtype=np.uint64)
+    for one, other in (([1, 2], big), ([1.0, 2.0], [1.0, 2.5])):
+        kind = np.asarray(other).dtype
+        days = [pd.DataFrame({"k": np.array(k, dtype=kind), "x": [1.0, 2.0]}) for k in (one, other)]
+        parts = [group_moments(day, columns=["x"], by=["k"]) for day in days]
+        whole = group_moments(pd.concat(days), columns=["x"], by=["k"])
+        for merged in (parts[0].merge(parts[1]), parts[1].merge(parts[0])):
+            assert merged.keys["k"].to_pylist() == whole.keys["k"].to_pylist()
+            assert_same(merged, whole)
+
+
+def test_moments_that_are_equal_have_equal_hashes():
+    frame = pd.DataFrame({"x": [0.0, 0.0]})
+    a, b = (group_moments(frame * sign, columns=["x"]) for sign in (1.0, -1.0))
+    assert a == b
+    assert hash(a) == hash(b)
+
+
 def test_cube_needs_the_name_of_its_count():
     frame = log().rename(columns={"x": "n_rows"})
     with pytest.raises(ValueError, match="rename your column 'n_rows' first"):

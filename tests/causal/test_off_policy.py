@@ -585,3 +585,20 @@ def test_policy_value_parts_round_trip_through_json_and_show_themselves():
     frame = value.to_frame()
     assert {"estimate", "ess", "top_share"} <= set(frame.columns)
     assert len(frame) == 1
+
+
+def test_off_policy_value_names_infinite_rewards_also_beside_a_range(tmp_path):
+    log, _ = simulated(50)
+    log.loc[3, "r"] = np.inf
+    log.to_parquet(tmp_path / "log.parquet")
+    with pytest.raises(ValueError, match="column 'r' must be finite; 1 row is not"):
+        off_policy_value(tmp_path / "log.parquet", **ROLES, clip=2.0, reward_range=(-99, 99))
+
+
+def test_reward_range_may_be_an_array():
+    log, _ = simulated(400)
+    values = [
+        off_policy_value(log, **ROLES, method="ips", clip=2.0, reward_range=pair)
+        for pair in ((-9, 9), np.array([-9, 9]))
+    ]
+    assert values[0].diagnostics == values[1].diagnostics

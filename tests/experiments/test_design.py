@@ -72,6 +72,12 @@ def test_dual_sided_throws_a_coin_of_its_own_for_each_side():
         (lambda: UserSplit(arms=("a", "b", "c")), "shares must be given for 3 arms"),
         (lambda: UserSplit(shares=(0.5, 0.4)), "sum to 1"),
         (lambda: UserSplit(shares=(0.5, 0.3, 0.2)), "one for each of 2 arms"),
+        (lambda: UserSplit(arms="ab"), "arms must be 2 to 100 different names"),
+        (lambda: UserSplit(arms=("a", "a")), "arms must be 2 to 100 different names"),
+        (
+            lambda: UserSplit(arms=tuple(map(str, range(200))), shares=(1 / 200,) * 200),
+            "arms must be 2 to 100",
+        ),
         (lambda: ClusterSplit(2), "share must be"),
         (lambda: DualSided(0.5, 0), "author_share must be"),
         (lambda: ClusterSplit().assign([1, 2], clusters=["a"]), "one for each unit; got 1 for 2"),

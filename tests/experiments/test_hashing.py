@@ -79,8 +79,7 @@ def test_unit_hash_is_uniform_and_independent_between_salts():
 def test_unit_hash_takes_ids_of_any_kind(kind):
     texts = ["ann", "bob", "ann"]
     assert unit_hash(kind(texts)).tolist() == unit_hash(texts).tolist()
-    if kind is not pd.Categorical:
-        assert unit_hash(kind([3, 1, 3])).tolist() == unit_hash([3, 1, 3]).tolist()
+    assert unit_hash(kind([3, 1, 3])).tolist() == unit_hash([3, 1, 3]).tolist()
 
 
 def test_unit_hash_of_unsigned_ids_is_exact():
@@ -96,11 +95,22 @@ def test_unit_hash_of_unsigned_ids_is_exact():
         ([1.5, 2.0], TypeError, "whole numbers or text"),
         ([1, "1"], TypeError, "of one kind; got mixed"),
         ([True, False], TypeError, "got boolean"),
+        ("abc", TypeError, "ids must be an array; got the single value 'abc'"),
+        (17, TypeError, "ids must be an array"),
+        ([-1, 2**63], ValueError, "64 bits, all signed or all unsigned"),
+        ([2**64], ValueError, "64 bits, all signed or all unsigned"),
     ],
 )
 def test_unit_hash_refuses_what_is_no_id(units, error, message):
     with pytest.raises(error, match=message):
         unit_hash(units)
+
+
+@pytest.mark.parametrize("seed", [True, 1.5, -1, "a"])
+def test_unit_hash_refuses_a_seed_that_is_no_whole_number(seed):
+    with pytest.raises(ValueError, match="seed must be a whole number >= 0"):
+        unit_hash([1], seed=seed)
+    assert unit_hash([1], seed=7.0).tolist() == unit_hash([1], seed=np.int64(7)).tolist()
 
 
 def test_as_ids_of_nothing_is_empty():

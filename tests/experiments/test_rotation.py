@@ -2,6 +2,7 @@
 
 import warnings
 
+import dateutil.tz
 import numpy as np
 import pandas as pd
 import polars as pl
@@ -78,7 +79,8 @@ def test_schedule_is_the_seeds_and_redraw_is_its_law():
         mine = drawn[:, strata == name]
         assert (mine.sum(axis=1) == mine.shape[1] // 2).all()
     np.testing.assert_array_equal(schedule.redraw(10, seed=1), schedule.redraw(10, seed=1))
-    np.testing.assert_array_equal(schedule.redraw(1, seed=7)[0], schedule.table["arm"])
+    # the schedule itself is never among its own redraws because of a shared stream
+    assert (schedule.redraw(1, seed=7)[0] != schedule.table["arm"]).any()
 
 
 def test_schedule_alternating_warns():
@@ -150,6 +152,75 @@ def test_check_lists_rows_exposed_to_another_arm(kind):
         schedule.check(kind(log), time="ts", treatment="arn")
 
 
+def test_check_names_what_it_cannot_read():
+    schedule = plan()
+    log = pd.DataFrame({"ts": schedule.table["start"], "arm": "A"})
+    with pytest.raises(TypeError, match="column 'arm' must hold numbers"):
+        schedule.check(log, time="ts", treatment="arm")
+    log = log.assign(arm=schedule.table["arm"])
+    log.loc[[1, 5], "ts"] = pd.NaT
+    with pytest.raises(ValueError, match="column 'ts' must be present; 2 rows are not"):
+        schedule.check(log, time="ts", treatment="arm")
+
+
+def test_assign_takes_tables_and_names_the_column_that_lacks():
+    design = Switchback(360, regions=("north", "south"))
+    table = design.schedule(start=MONDAY, days=14, seed=7).table.rename(columns={"start": "time"})
+    options = {"start": MONDAY, "days": 14, "seed": 7}
+    arms = design.assign(pl.from_pandas(table[["time", "region"]]), **options)
+    np.testing.assert_array_equal(arms, table["arm"])
+    with pytest.raises(ValueError, match="'region'"):
+        design.assign(table[["time"]], **options)
+
+
+def test_treatment_at_takes_text_of_any_precision():
+    found = plan().treatment_at(["2026-03-02 01:00", "2026-03-05", "2026-03-05T12:00:00.5"])
+    assert len(found) == 3
+    with pytest.raises(ValueError, match="times must be instants"):
+        plan().treatment_at(["yesterday"])
+
+
+@pytest.mark.parametrize(
+    ("zone", "start", "minutes", "hours"),
+    [
+        ("Europe/Berlin", "2026-10-20", 60, 8 * 24),
+        ("Europe/Berlin", "2026-03-26", 30, 8 * 24),
+        ("America/New_York", "2026-10-28", 45, 8 * 24),
+        ("Asia/Kathmandu", "2026-10-28", 60, 8 * 24),
+    ],
+)
+def test_balance_counts_every_minute_also_where_clocks_change(zone, start, minutes, hours):
+    schedule = plan(start=pd.Timestamp(start, tz=zone), days=8, slice_minutes=minutes)
+    balance = schedule.balance()
+    for clock in ("hour", "weekday"):
+        mine = balance[balance["clock"] == clock]
+        assert mine["minutes"].sum() == pytest.approx(hours * 60)
+        treated = (mine["minutes"] * mine["share"]).sum() / mine["minutes"].sum()
+        assert treated == pytest.approx(schedule.table["arm"].mean())
+
+
+def test_schedule_of_numpy_numbers_is_saved(tmp_path):
+    path = tmp_path / "plan.json"
+    schedule = Switchback(np.float32(360), burn_in_minutes=np.int64(30)).schedule(
+        start=MONDAY, days=np.int64(14), seed=np.int64(3)
+    )
+    schedule.save(path)
+    assert Schedule.load(path) == schedule
+
+
+def test_schedule_refuses_a_zone_that_has_no_name():
+    zone = dateutil.tz.gettz("Europe/Berlin")
+    with pytest.raises(ValueError, match="its time zone one with a name"):
+        plan(start=pd.Timestamp(MONDAY).tz_localize(zone))
+
+
+def test_load_refuses_a_folder(tmp_path):
+    folder = tmp_path / "plan.json"
+    folder.mkdir()
+    with pytest.raises(ValueError, match="cannot be read"):
+        Schedule.load(folder)
+
+
 def test_saturation_is_nested_and_visits_every_share_equally():
     design = Saturation((0.1, 0.5, 0.9), regions=("a", "b", "c"), salt="s")
     table = design.schedule(start=MONDAY, days=6, seed=3).table
@@ -183,6 +254,17 @@ def test_saturation_is_nested_and_visits_every_share_equally():
         ({"days": 0}, "days must be positive"),
         ({"days": 0.2}, "must hold two slices"),
         ({"start": None}, "start must be an instant"),
+        ({"start": "junk"}, "start must be an instant such as .*; got 'junk'"),
+        ({"seed": -1}, "seed must be a whole number >= 0"),
+        ({"seed": 1.5}, "seed must be a whole number"),
+        ({"regions": (1, 2)}, "regions must be names on one line"),
+        ({"regions": ("a\r", "b")}, "regions must be names on one line"),
+        ({"days": 7.02, "end_jitter_minutes": 120}, "shortest slice, 28.8 minutes"),
+        ({"days": 7.02, "burn_in_minutes": 300}, "or let days hold whole slices"),
+        (
+            {"days": 1, "points": (1, 10, 24), "burn_in_minutes": 200},
+            "shortest slice, 60 minutes",
+        ),
     ],
 )
 def test_switchback_refuses_what_is_no_plan(options, message):
@@ -193,8 +275,8 @@ def test_switchback_refuses_what_is_no_plan(options, message):
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        ({"shares": (0.5,)}, "two or more numbers"),
-        ({"shares": (0.0, 0.5)}, "two or more numbers"),
+        ({"shares": (0.5,)}, "shares must be 2 to 100 numbers"),
+        ({"shares": (0.0, 0.5)}, "shares must be 2 to 100 numbers"),
         ({"slice_minutes": -5}, "slice_minutes must be positive"),
         ({"days": 2}, "a slice for each of 3 shares; 2 fit"),
     ],

@@ -326,8 +326,10 @@ def test_read_kuairand_refuses_a_pool_smaller_than_what_was_shown(tmp_path):
         read_kuairand(tmp_path)
     write_kuairand(tmp_path)
     assert read_kuairand(tmp_path, pool_size=1).frame["propensity"].max() == 1.0
-    with pytest.raises(ValueError, match="pool_size must be at least the 1 videos"):
+    with pytest.raises(ValueError, match="pool_size must be a count of at least the 1 videos"):
         read_kuairand(tmp_path, pool_size=0)
+    with pytest.raises(ValueError, match=r"pool_size must be a count .*; got 7\.5"):
+        read_kuairand(tmp_path, pool_size=7.5)
 
 
 # ---------------------------------------------------------------- LiveRec

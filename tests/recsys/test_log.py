@@ -565,3 +565,9 @@ def test_unsigned_impressions_of_64_bits_keep_their_outcomes():
     outcomes["impression_id"] = outcomes["impression_id"].astype(np.uint64)
     assert ScoredTreatments(frame, outcomes).joined()["click"].tolist() == [0, 1, 0, 0, 3, 0]
     assert found(frame, outcomes) == []
+
+
+def test_a_memory_limit_that_is_none_is_named(monkeypatch):
+    monkeypatch.setenv("LIVELIFT_MEMORY_LIMIT", "x")
+    with pytest.raises(ValueError, match="LIVELIFT_MEMORY_LIMIT must be a size; got 'x'"):
+        found(make_frame())
