@@ -21,6 +21,7 @@ import pyarrow.parquet as pq
 from causal.centred import centred_moments
 from causal.engine_rows import label_array
 from causal.frame import Table, check_columns, column_names, fetch_arrow, listed, open_table
+from causal.normal_equations import Coefficients, inverse_of_cross
 from causal.parquet import read_schema
 from causal.rows import EngineRows, Expression, Rows, column, combined_codes, open_rows, present
 
@@ -35,7 +36,6 @@ __all__ = [
     "Moments",
     "centred_moments",
     "group_moments",
-    "inverse_of_cross",
     "least_squares_from",
     "unit_cube",
 ]
@@ -296,28 +296,6 @@ class Moments:
         )
 
 
-@dataclass(frozen=True)
-class Coefficients:
-    """Least squares from moments.
-
-    Parameters
-    ----------
-    coef : array (1 + k,)
-        The intercept first.
-    classical_cov : array (1 + k, 1 + k)
-        Covariance of `coef` if residuals are independent and of one variance.
-    r_squared : float
-        Share of variance explained.
-    df : int
-        Residual degrees of freedom.
-    """
-
-    coef: NDArray[np.float64]
-    classical_cov: NDArray[np.float64]
-    r_squared: float
-    df: int
-
-
 def group_moments(
     data: Table,
     *,
@@ -507,29 +485,6 @@ def least_squares_from(
     cov[0, 0] = 1 / total + mean[x] @ inverse @ mean[x]
     explained = 1 - residual / cross[y, y] if cross[y, y] > 0 else 0.0
     return Coefficients(coef, sigma2 * cov, float(explained), df)
-
-
-def inverse_of_cross(cross: NDArray[np.float64], names: Sequence[str]) -> NDArray[np.float64]:
-    """Inverse of a matrix of centred cross products.
-
-    Raises
-    ------
-    ValueError
-        If a column is constant, or collinear with those before it; it is named.
-    """
-    scale = np.sqrt(np.diag(cross))
-    for j, name in enumerate(names):
-        if scale[j] == 0:
-            raise ValueError(f"column {name!r} is constant; leave it out")
-    correlation = cross / np.outer(scale, scale)
-    for j, name in enumerate(names):
-        before = correlation[:j, :j]
-        left = 1 - correlation[j, :j] @ np.linalg.solve(before, correlation[:j, j]) if j else 1.0
-        if left < 1e-10:
-            raise ValueError(
-                f"column {name!r} is collinear with the columns before it; leave it out"
-            )
-    return np.asarray(np.linalg.inv(correlation) / np.outer(scale, scale))
 
 
 @dataclass(frozen=True)

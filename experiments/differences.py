@@ -16,7 +16,8 @@ from typing import TYPE_CHECKING, Any, Literal, TypeAlias
 
 import numpy as np
 
-from causal.moments import centred_moments, inverse_of_cross
+from causal.moments import centred_moments
+from causal.normal_equations import inverse_of_cross
 from experiments.influence import (
     Errors,
     Level,

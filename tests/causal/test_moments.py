@@ -21,10 +21,10 @@ from causal.moments import (
     Moments,
     centred_moments,
     group_moments,
-    inverse_of_cross,
     least_squares_from,
     unit_cube,
 )
+from causal.normal_equations import inverse_of_cross
 from causal.rows import open_rows
 
 
