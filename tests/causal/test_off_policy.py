@@ -563,9 +563,6 @@ def test_too_few_rows_or_clusters_are_refused():
         off_policy_value(log.assign(g=1), **ROLES, cluster="g")
 
 
-# ---- result ----
-
-
 def test_policy_value_parts_round_trip_through_json_and_show_themselves():
     log, pi = simulated()
     given_ = {"reward": "r", "propensity": "p", "action": "a", "target_policy": pi}
