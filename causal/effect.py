@@ -25,10 +25,12 @@ from causal.distributions import (
     wald_test,
 )
 from causal.values import (
+    degrees_of_freedom,
     finite,
     frozen_details,
     frozen_json,
     known_fields,
+    not_negative,
     read_only,
     thawed_json,
     whole_number,
@@ -106,12 +108,13 @@ class Effect:
     def __post_init__(self) -> None:
         for name in ("estimate", "std_error"):
             object.__setattr__(self, name, finite(name, getattr(self, name)))
-        for name in ("baseline", "baseline_variance", "baseline_cov", "df"):
+        object.__setattr__(self, "df", degrees_of_freedom(self.df, 1))
+        for name in ("baseline", "baseline_variance", "baseline_cov"):
             if getattr(self, name) is not None:
                 object.__setattr__(self, name, finite(name, getattr(self, name)))
-        _not_negative("std_error", self.std_error)
+        not_negative("std_error", self.std_error)
         if self.baseline_variance is not None:
-            _not_negative("baseline_variance", self.baseline_variance)
+            not_negative("baseline_variance", self.baseline_variance)
         _set_counts(self)
         object.__setattr__(self, "details", frozen_details(self.details))
 
@@ -334,8 +337,10 @@ class EffectCurve:
         In the units of the outcome.
     cov : array (k, k)
         Covariance of the estimates.
-    estimand, method, n_obs, n_clusters, df, details
+    estimand, method, n_obs, n_clusters, details
         As in `Effect`.
+    df : float or sequence of float, length k, optional
+        Degrees of freedom, of the whole or of each point.
 
     Raises
     ------
@@ -359,7 +364,7 @@ class EffectCurve:
     method: str
     n_obs: int
     n_clusters: int | None = None
-    df: float | None = None
+    df: float | tuple[float, ...] | None = None
     details: Mapping[str, JsonValue] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
@@ -390,8 +395,7 @@ class EffectCurve:
                 "cov must be positive semi-definite: no average of the points may have a negative "
                 f"variance; the least eigenvalue of its correlations is {least:.3g}"
             )
-        if self.df is not None:
-            object.__setattr__(self, "df", finite("df", self.df))
+        object.__setattr__(self, "df", degrees_of_freedom(self.df, k))
         _set_counts(self)
 
     def __reduce__(self) -> tuple[Any, ...]:
@@ -435,15 +439,33 @@ class EffectCurve:
         correlation matrix. With Z = R u, u uniform on the sphere, the radius R is
         integrated in closed form (chi, or F with finite `df`) for each of 65,536 seeded
         directions; c is the root. Montiel Olea & Plagborg-Moller (2019), Simultaneous
-        confidence bands.
+        confidence bands. Where points have degrees of freedom of their own, each takes the
+        t quantile at the tail of the normal c.
         """
-        c = (
-            sup_t_critical_value(self.cov, level, self.df)
-            if simultaneous
-            else critical_value(level, self.df)
-        )
-        half = c * self.std_error
+        half = self._critical_values(level, simultaneous=simultaneous) * self.std_error
         return np.column_stack([self.estimate - half, self.estimate + half])
+
+    def _critical_values(self, level: float, *, simultaneous: bool) -> float | NDArray[np.float64]:
+        """Two-sided critical values of the points."""
+        if not isinstance(self.df, tuple):
+            if simultaneous:
+                return sup_t_critical_value(self.cov, level, self.df)
+            return critical_value(level, self.df)
+        if simultaneous:
+            level = 1 - 2 * lower_tail(-sup_t_critical_value(self.cov, level), None)
+        return np.array([critical_value(level, df) for df in self.df])
+
+    def _df_of(self, weights: NDArray[np.float64]) -> float | None:
+        """Degrees of freedom of a weighted average: Welch-Satterthwaite, or the least if linked."""
+        if not isinstance(self.df, tuple):
+            return self.df
+        used = weights > 0
+        df = np.array(self.df)[used]
+        part = (weights**2 * np.diag(self.cov))[used]
+        linked = np.any(self.cov[np.ix_(used, used)] != np.diag(np.diag(self.cov)[used]))
+        if linked or part.sum() == 0 or len(df) == 1:
+            return float(df.min())
+        return float(part.sum() ** 2 / np.sum(part**2 / df))
 
     def average(self, weights: ArrayLike | Mapping[Any, float] | None = None) -> Effect:
         """Weighted average of the points as one effect.
@@ -459,9 +481,7 @@ class EffectCurve:
             If weights are missing for a label, negative, not finite, or all zero.
         """
         w = self._weights(weights)
-        return self._effect(
-            float(w @ self.estimate), float(w @ self.cov @ w), {"weights": w.tolist()}
-        )
+        return self._effect(w, {"weights": w.tolist()})
 
     def at(self, label: JsonScalar) -> Effect:
         """The effect at one label."""
@@ -469,10 +489,9 @@ class EffectCurve:
             raise ValueError(
                 f"{self.index_name} {label!r} is not in the curve; it has {list(self.index)[:10]}"
             )
-        j = self.index.index(label)
-        return self._effect(
-            float(self.estimate[j]), float(self.cov[j, j]), {"at": {self.index_name: label}}
-        )
+        here = np.zeros(len(self))
+        here[self.index.index(label)] = 1.0
+        return self._effect(here, {"at": {self.index_name: label}})
 
     def test(self, null: ArrayLike = 0.0) -> WaldTest:
         """Joint Wald test that the curve equals `null` (a number or an array of shape (k,)).
@@ -488,7 +507,8 @@ class EffectCurve:
         distance = self.estimate - null
         if not np.isfinite(distance).all():
             raise ValueError(f"null must be finite; got {null!r}")
-        return wald_test(distance, self.cov, self.df)
+        least = min(self.df) if isinstance(self.df, tuple) else self.df
+        return wald_test(distance, self.cov, least)
 
     def to_frame(self, level: float = 0.95) -> pd.DataFrame:
         """One row a label: estimate, std_error, pointwise and simultaneous limits."""
@@ -557,24 +577,18 @@ class EffectCurve:
             )
         return np.asarray(w / w.sum())
 
-    def _effect(self, estimate: float, variance: float, details: Mapping[str, JsonValue]) -> Effect:
+    def _effect(self, weights: NDArray[np.float64], details: Mapping[str, JsonValue]) -> Effect:
         """One number out of the curve."""
         return Effect(
-            estimate=estimate,
-            std_error=math.sqrt(max(variance, 0.0)),
+            estimate=float(weights @ self.estimate),
+            std_error=math.sqrt(max(float(weights @ self.cov @ weights), 0.0)),
             estimand=self.estimand,
             method=self.method,
             n_obs=self.n_obs,
             n_clusters=self.n_clusters,
-            df=self.df,
+            df=self._df_of(weights),
             details={**self.details, **details},
         )
-
-
-def _not_negative(name: str, value: float) -> None:
-    """Refuse a negative number by name."""
-    if value < 0:
-        raise ValueError(f"{name} must be >= 0; got {value}")
 
 
 def _set_counts(result: Effect | EffectCurve) -> None:
@@ -584,5 +598,3 @@ def _set_counts(result: Effect | EffectCurve) -> None:
         if value is None and name == "n_clusters":
             continue
         object.__setattr__(result, name, whole_number(name, value, least))
-    if result.df is not None and result.df <= 0:
-        raise ValueError(f"df must be positive; got {result.df}")

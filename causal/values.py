@@ -29,6 +29,25 @@ def whole_number(name: str, value: object, least: int) -> int:
     return int(value)
 
 
+def not_negative(name: str, value: float) -> None:
+    """Refuse a negative number by name."""
+    if value < 0:
+        raise ValueError(f"{name} must be >= 0; got {value}")
+
+
+def degrees_of_freedom(df: object, k: int) -> float | tuple[float, ...] | None:
+    """Positive degrees of freedom: none, one number, or one for each of k > 1 points."""
+    if df is None:
+        return None
+    several = k > 1 and isinstance(df, tuple | list | np.ndarray)
+    each = tuple(finite("df", d) for d in (df if several else (df,)))  # type: ignore[attr-defined]
+    if several and len(each) != k:
+        raise ValueError(f"df must be a number or {k} of them; got {len(each)}")
+    if min(each) <= 0:
+        raise ValueError(f"df must be positive; got {min(each)}")
+    return each if several else each[0]
+
+
 def frozen_details(value: object) -> Any:  # noqa: ANN401 — a JSON value of any kind
     """Read-only copy of a mapping of JSON values."""
     if not isinstance(value, Mapping):

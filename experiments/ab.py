@@ -7,6 +7,8 @@ import warnings
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any, Literal
 
+import numpy as np
+
 from causal.distributions import critical_value
 from causal.effect import Effect, EffectCurve, EstimationWarning
 from causal.frame import Table, check_level, check_one_of
@@ -15,7 +17,7 @@ from experiments.arms import choose_arms
 from experiments.differences import Adjustment, Differences, Tabulated, differences, tabulate
 from experiments.metric import Mean, Metric, Quantile, Ratio, as_metric
 from experiments.multiplicity import Adjust, adjust_p_values
-from experiments.quantiles import arm_quantile
+from experiments.quantiles import arm_quantile, linked_quantiles
 from experiments.scorecard import Scorecard, ScorecardRow, decision, metric_verdict
 from experiments.srm import SrmCheck, checked_counts, srm_test
 from experiments.trigger import diluted
@@ -320,7 +322,7 @@ def ab_curve(
         method=_method(log, chosen, found, adjustment) + (", cumulative" if cumulative else ""),
         n_obs=int(found.n.sum(axis=0).max() if cumulative else found.n.sum()),
         n_clusters=found.n_clusters,
-        df=found.df if found.n_clusters is not None else None,
+        df=tuple(found.df.tolist()),
         details=details,
     )
 
@@ -384,6 +386,8 @@ def _effects(
 
     effects = [effect(adjustments[0])]
     _warn_near_zero(effects[0])
+    if effects[0].details["adjustment"] == "none":  # the others would be the same
+        return effects * len(adjustments)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", EstimationWarning)  # the first one said it
         effects += [effect(a) for a in adjustments[1:]]
@@ -401,7 +405,7 @@ def _read(log: Log, table: Tabulated, adjustment: Adjustment, kind: Kind) -> Eff
         method=_method(log, table.records.metric, found, adjustment),
         n_obs=_n_records(table.records, found),
         n_clusters=found.n_clusters,
-        df=found.df,
+        df=float(found.df[0]),
         baseline=float(found.baseline[0]),
         baseline_variance=found.baseline_variance,
         baseline_cov=found.baseline_cov,
@@ -442,9 +446,16 @@ def _details(table: Tabulated, found: Differences, adjustment: str) -> dict[str,
         cells = found.theta.T.tolist()
         theta = [t[0] for t in cells] if found.cells == (None,) else cells
         details["theta"] = dict(zip(found.covariates, theta, strict=True))
-    if found.covariates and found.theta is None and len(found.cells) == 1:
-        total = float(found.cov[0, 0]) + found.superpopulation_variance
-        details["superpopulation_std_error"] = math.sqrt(max(total, 0.0))
+    if found.population is not None:
+        added = found.population
+        errors = np.sqrt(np.maximum(np.diag(found.cov) + added.variance, 0.0)).tolist()
+        if found.cells != (None,):
+            details["superpopulation_std_error"] = errors
+        else:
+            details["superpopulation_std_error"] = errors[0]
+            variance = max(found.baseline_variance + added.baseline_variance, 0.0)
+            details["superpopulation_baseline_variance"] = variance
+            details["superpopulation_baseline_cov"] = found.baseline_cov + added.baseline_cov
     if found.clusters_by_arm is not None:
         details["clusters_control"], details["clusters_treatment"] = found.clusters_by_arm
     return details
@@ -453,21 +464,24 @@ def _details(table: Tabulated, found: Differences, adjustment: str) -> dict[str,
 def _quantile_effect(
     log: Log, records: Records, metric: Quantile, control: object, treatment: object
 ) -> Effect:
-    """Difference of two arms' quantiles; their variances add."""
+    """Difference of two arms' quantiles; clusters in both arms link them."""
     if log.trigger is not None or log.weight is not None:
         raise ValueError(f"{metric.label!r}: quantiles know no trigger and no weight; use a Mean")
     base, other = (arm_quantile(records, metric, a) for a in (control, treatment))
-    clusters = None if base.n_clusters is None else base.n_clusters + (other.n_clusters or 0)
+    correlation, clusters = 0.0, None
+    if base.n_clusters is not None:
+        correlation, clusters = linked_quantiles(records, control, base, other)
+    cov = correlation * math.sqrt(base.variance * other.variance)
     return Effect(
         estimate=other.value - base.value,
-        std_error=math.sqrt(base.variance + other.variance),
+        std_error=math.sqrt(max(base.variance + other.variance - 2 * cov, 0.0)),
         estimand=f"difference in p{100 * metric.q:g}",
         method="order statistics" + (f", clusters {log.cluster}" if clusters is not None else ""),
         n_obs=base.n + other.n,
         n_clusters=clusters,
         baseline=base.value,
         baseline_variance=base.variance,
-        baseline_cov=-base.variance,
+        baseline_cov=cov - base.variance,
         details={
             **records.details,
             "counted": records.counted,

@@ -191,7 +191,7 @@ def report_missing(log: Log, missing: str, arms: Sequence[object]) -> None:
         )
     n, labels = found.n[mine], found.keys["arm"][mine].tolist()
     left_out = n - found.values["kept"][mine]
-    p = _equal_shares(left_out, n)
+    p = _equal_shares(left_out, n, _cluster_variance(log, gappy, left_out / n, labels))
     share = zip(labels, (100 * left_out / n).tolist(), strict=True)
     by_arm = ", ".join(f"{a}: {number_in_words(s, 2)}%" for a, s in share)
     warnings.warn(
@@ -208,10 +208,40 @@ def _absent(name: str) -> Expression:
     return lambda c: 1.0 - select(present(c[name]), 1.0)
 
 
-def _equal_shares(count: NDArray[np.float64], n: NDArray[np.int64]) -> float:
-    """P-value of the chi-square test that shares are equal over arms."""
+def _cluster_variance(
+    log: Log, gappy: Sequence[str], share: NDArray[np.float64], arms: Sequence[object]
+) -> NDArray[np.float64] | None:
+    """Variance of each arm's share of rows with gaps over clusters (or units); None without."""
+    per = {log.record_key(m) for m in log.metrics} - {None}
+    key = log.cluster or (per.pop() if len(per) == 1 else None)
+    if key is None:
+        return None
+    complete = all_present(gappy)
+    alias = log.keys[key]
+    clusters = log.rows.grouped(["arm", alias], {"kept": lambda c: select(complete(c), 1.0)})
+    moments = {"mm": lambda c: (c["n"] - c["kept"]) ** 2, "nn": lambda c: c["n"] ** 2}
+    moments |= {"mn": lambda c: (c["n"] - c["kept"]) * c["n"], "n": column("n")}
+    found = clusters.sums(["arm"], moments)
+    at = [found.keys["arm"].tolist().index(a) for a in arms]
+    v = {name: values[at] for name, values in found.values.items()}
+    g = found.n[at]
+    square = v["mm"] - 2 * share * v["mn"] + share**2 * v["nn"]
+    return np.asarray(np.maximum(square, 0.0) / v["n"] ** 2 * g / np.maximum(g - 1, 1))
+
+
+def _equal_shares(
+    count: NDArray[np.float64], n: NDArray[np.int64], variance: NDArray[np.float64] | None
+) -> float:
+    """P-value of the test that shares are equal over arms; by clusters where there are any."""
     pooled = count.sum() / n.sum()
     if pooled in (0.0, 1.0):
         return 1.0
-    statistic = float(np.sum((count - n * pooled) ** 2 / (n * pooled * (1 - pooled))))
+    v = pooled * (1 - pooled) / n
+    if variance is not None:  # what clusters add to independent rows, the same in every arm
+        share = count / n
+        own = np.where(share * (1 - share) > 0, share * (1 - share) / n, 1.0)
+        v = v * max(1.0, float(np.max(variance / own)))
+    weight = 1 / v
+    centre = float(weight @ (count / n) / weight.sum())
+    statistic = float(weight @ (count / n - centre) ** 2)
     return float(special.chdtrc(len(n) - 1, statistic))

@@ -29,6 +29,13 @@ from experiments.influence import (
     resolved_kind,
     squared_influences,
 )
+from experiments.population import (
+    Centre,
+    Population,
+    constants_of,
+    independent_population,
+    linked_population,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -49,14 +56,14 @@ class Differences:
     """Treated minus control in each of K cells (one cell for a plain test).
 
     `estimate`, `baseline` and counts have shape (K,) or (2, K) with the control first; `cov` is
-    (K, K); CUPED's `theta` (K, covariates). `baseline_variance` and `baseline_cov` are those of the
-    first cell.
+    (K, K), `df` (K,), CUPED's `theta` (K, covariates). `baseline_variance` and `baseline_cov` are
+    those of the first cell.
     """
 
     cells: tuple[Any, ...]
     estimate: NDArray[np.float64]
     cov: NDArray[np.float64]
-    df: float
+    df: NDArray[np.float64]
     baseline: NDArray[np.float64]
     baseline_variance: float
     baseline_cov: float
@@ -65,7 +72,7 @@ class Differences:
     clusters_by_arm: tuple[int, int] | None
     largest_cluster_share: float | None
     kind: str
-    superpopulation_variance: float
+    population: Population | None
     theta: NDArray[np.float64] | None
     covariates: tuple[str, ...]
     left_out: tuple[str, ...]
@@ -177,7 +184,7 @@ def differences(
         clusters_by_arm=errors.clusters_by_arm,
         largest_cluster_share=errors.largest_share,
         kind=kind,
-        superpopulation_variance=_superpopulation(table, table.position[:, 0], kept, levels[0]),
+        population=_population(table, levels, kept) if kept and not fixed else None,
         theta=np.array(theta) if fixed else None,
         covariates=table.named(kept),
         left_out=table.named(left_out),
@@ -385,18 +392,20 @@ def _attached(
     return {name: np.array(v) for name, v in values.items()}
 
 
-def _superpopulation(
-    table: Tabulated,
-    groups: NDArray[np.int64],
-    kept: Sequence[str],
-    pair: tuple[Level, Level],
-) -> float:
-    """(b1 - b0)' V_x (b1 - b0) / n: extra variance because the mean of x is estimated too."""
-    if not kept:
-        return 0.0
-    x = table.at(kept)
-    cross = _pooled(table, groups)[1]
-    n = sum(level.n for level in pair)
-    total = sum(level.total for level in pair)
-    gap = pair[1].slope - pair[0].slope
-    return float(gap @ (cross[np.ix_(x, x)] / total) @ gap) / (n - 1)
+def _population(
+    table: Tabulated, levels: Sequence[tuple[Level, Level]], kept: Sequence[str]
+) -> Population:
+    """What the covariates' mean adds to the errors over populations."""
+    x, records = table.at(kept), table.records
+    centres = []
+    for pair, level in zip(table.position.T, levels, strict=True):
+        mean, cross = _pooled(table, pair)
+        total, n = (sum(getattr(arm, name) for arm in level) for name in ("total", "n"))
+        centres.append(Centre(mean[x], cross[np.ix_(x, x)], float(total), int(n)))
+    if records.apart and not records.weighted:
+        return independent_population(levels, centres)
+    constants = _attached(table, levels, kept)
+    constants |= constants_of(table.groups, table.position, levels, centres, kept)
+    rows = records.rows.attach(table.groups, constants)
+    outcome = table.columns[: table.n_outcomes]
+    return linked_population(records, rows, table.cells, outcome, kept, table.control)

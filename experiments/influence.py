@@ -50,10 +50,10 @@ class Level:
 
 @dataclass(frozen=True)
 class Errors:
-    """Covariance of the differences and what the first cell's relative effect needs."""
+    """Covariance of the K differences, df (K,), and what the first cell's relative effect needs."""
 
     cov: NDArray[np.float64]
-    df: float
+    df: NDArray[np.float64]
     baseline_variance: float
     baseline_cov: float
     n_clusters: int | None
@@ -126,14 +126,12 @@ def independent_errors(
     if kind in ("HC1", "CR1"):
         g = n.sum(axis=0)
         v = v * (g / (g - parameters) if kind == "HC1" else _cr1_factor(g, g, parameters))
-    first = v[:, 0]
-    if kind.startswith("CR"):
-        df = float(n[:, 0].sum() - 1)
-    elif first.sum() > 0:
-        part = first / first.sum()
-        df = float(1 / np.sum(part**2 / (n[:, 0] - parameters // 2)))
-    else:
-        df = float(n[:, 0].sum() - parameters)
+    first, both_arms = v[:, 0], v.sum(axis=0)
+    df = n.sum(axis=0) - (1.0 if kind.startswith("CR") else float(parameters))
+    varying = both_arms > 0
+    if not kind.startswith("CR") and varying.any():
+        part = v[:, varying] / both_arms[varying]
+        df[varying] = 1 / np.sum(part**2 / (n[:, varying] - parameters // 2), axis=0)
     counted = int(n[:, 0].sum()) if records.clusters == "records" else None
     return Errors(
         np.diag(v.sum(axis=0)), df, float(first[0]), -float(first[0]), counted, None, None
@@ -186,7 +184,7 @@ def clustered_errors(
     f = float(factor[0] ** 2)
     return Errors(
         cov=cov,
-        df=float(g.min() - 1),
+        df=g - 1,
         baseline_variance=f * value["base"],
         baseline_cov=f * (value["cross"] - value["base"]),
         n_clusters=int(total.n[0]),
@@ -295,7 +293,7 @@ def dense_errors(
     squares = np.bincount(codes, scores) ** 2
     return Errors(
         cov=v[1:2, 1:2],
-        df=float(np.asarray(cov.df)[1]),
+        df=np.asarray(cov.df)[1:2],
         baseline_variance=float(v[0, 0]),
         baseline_cov=float(v[0, 1]),
         n_clusters=len(labels),

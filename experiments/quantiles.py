@@ -12,6 +12,9 @@ from causal.effect import EstimationWarning
 from causal.rows import Rows, select
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from causal.rows import Expression
     from experiments.metric import Quantile
     from experiments.records import Records
 
@@ -24,6 +27,7 @@ class ArmQuantile:
     variance: float
     n: int
     n_clusters: int | None
+    share: float
 
 
 def arm_quantile(
@@ -52,10 +56,10 @@ def arm_quantile(
         raise ValueError(f"arm {arm!r} needs at least 2 records; it has {n}")
     q = metric.q
     rank = max(1, math.ceil(n * q - 1e-9))
-    sigma, n_clusters = math.sqrt(q * (1 - q) / n), None
+    sigma, n_clusters, share = math.sqrt(q * (1 - q) / n), None, q
     if shared:
         value = float(rows.order_statistics("y", [rank])[0])
-        sigma, n_clusters = _clustered_sigma(rows, value, n)
+        sigma, n_clusters, share = _clustered_sigma(rows, value, n)
     z = critical_value(level)
     low, high = math.ceil(n * (q - z * sigma)), math.ceil(n * (q + z * sigma))
     if low < 1 or high > n:
@@ -71,11 +75,36 @@ def arm_quantile(
             EstimationWarning,
             stacklevel=5,
         )
-    return ArmQuantile(value, ((above - below) / (2 * z)) ** 2, n, n_clusters)
+    return ArmQuantile(value, ((above - below) / (2 * z)) ** 2, n, n_clusters, share)
 
 
-def _clustered_sigma(rows: Rows, value: float, n: int) -> tuple[float, int]:
-    """Standard deviation of the share of records at or below `value`, over clusters."""
+def linked_quantiles(
+    records: Records, control: object, base: ArmQuantile, other: ArmQuantile
+) -> tuple[float, int]:
+    """Correlation of two arms' quantiles by clusters in both, and the number of clusters.
+
+    A quantile moves with the share of records at or below it: the correlation is that of the
+    shares, over cluster sums.
+    """
+
+    def share_of(arm: ArmQuantile, *, is_control: bool) -> Expression:
+        def formula(c: Mapping[str, Any]) -> Any:  # noqa: ANN401 — an array or an expression
+            mine = c["arm"] == control if is_control else c["arm"] != control
+            return select(mine, select(c["y"] <= arm.value, 1.0) - arm.share)
+
+        return formula
+
+    scores = {"a": share_of(base, is_control=True), "b": share_of(other, is_control=False)}
+    clusters = records.rows.grouped(["cluster"], scores)
+    products = {"aa": lambda c: c["a"] ** 2, "bb": lambda c: c["b"] ** 2}
+    found = clusters.sums([], {**products, "ab": lambda c: c["a"] * c["b"]})
+    v = {name: float(values[0]) for name, values in found.values.items()}
+    scale = math.sqrt(v["aa"] * v["bb"])
+    return (v["ab"] / scale if scale > 0 else 0.0), int(found.n[0])
+
+
+def _clustered_sigma(rows: Rows, value: float, n: int) -> tuple[float, int, float]:
+    """Standard deviation of the share of records at or below `value`, clusters, the share."""
     inside = {"hit": lambda c: select(c["y"] <= value, 1.0)}
     clusters = rows.grouped(["cluster"], inside)
     share = clusters.sums([], {"hit": lambda c: c["hit"]}).values["hit"][0] / n
@@ -87,4 +116,4 @@ def _clustered_sigma(rows: Rows, value: float, n: int) -> tuple[float, int]:
     g = int(found.n[0])
     if g < 2:
         raise ValueError(f"every arm needs at least 2 clusters; one has {g}")
-    return math.sqrt(float(found.values["v"][0]) * g / (g - 1)) / n, g
+    return math.sqrt(float(found.values["v"][0]) * g / (g - 1)) / n, g, float(share)

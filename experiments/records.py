@@ -21,6 +21,8 @@ if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
 
+MOST_CROSSING = 0.1  # share of clusters in several arms beyond which arms were dealt to rows
+
 Pair: TypeAlias = "tuple[object, object]"  # the control and a treatment
 
 
@@ -84,7 +86,7 @@ class Log:
     trigger: str | None
     cells: tuple[str, ...]
     _aggregated: dict[tuple[str, ...], Rows] = field(default_factory=dict, repr=False)
-    _apart: dict[tuple[str, ...], bool] = field(default_factory=dict, repr=False)
+    _crossing: dict[tuple[str, ...], float] = field(default_factory=dict, repr=False)
 
     def records(
         self, metric: Metric, arms: Pair, *, cell: str | None = None, cumulative: bool = False
@@ -174,12 +176,26 @@ class Log:
 
     def apart(self, key: str, arms: Pair) -> bool:
         """Whether no value of the key is in both arms: then the arms are independent."""
+        return self.crossing_share(key, arms) == 0
+
+    def crossing_share(self, key: str, arms: Sequence[object]) -> float:
+        """Share of the key's values that are in several of these arms."""
         if key == self.unit:  # refused at the door otherwise
-            return True
-        known = (key, *map(str, arms))
-        if known not in self._apart:
-            self._apart[known] = self.crossing(self.among(self.units(key), arms), key)[0] == 0
-        return self._apart[known]
+            return 0.0
+        known = (key, *sorted(map(str, arms)))
+        if known not in self._crossing:
+            pairs = (
+                self.units(key)
+                if set(self.arms) <= set(arms)
+                else self.among(self.units(key), (arms[0], arms[1]))
+            )
+            if self.cluster not in (None, key):  # a value may be in several clusters
+                pairs = pairs.grouped(["arm", self.keys[key]], {})
+            whole = pairs.grouped([self.keys[key]], {}).sums(
+                [], {"shared": lambda c: select(c["n"] > 1, 1.0)}
+            )
+            self._crossing[known] = float(whole.values["shared"][0]) / int(whole.n[0])
+        return self._crossing[known]
 
     def crossing(self, pairs: Rows, key: str) -> tuple[int, list[Any]]:
         """How many values of the key are in several arms, and the first; one row an arm and key."""
@@ -189,7 +205,12 @@ class Log:
         return count, shared.fetch([alias])[alias][:5].tolist() if count else []
 
     def sums_are_finite(self) -> bool:
-        """Whether sums that are needed anyway prove that every number is finite."""
+        """Whether sums that are needed anyway prove that every number is finite.
+
+        Sums leave out rows with gaps, whose other numbers then are not known.
+        """
+        if any(self.missing.values()):
+            return False
         if any(self.record_key(m) is None for m in self.metrics):
             plain = all(self._is_plain(m) for m in self.metrics)
             return plain and self._row_moments is not None and self._row_moments.finite
@@ -203,9 +224,14 @@ class Log:
         return record_key(metric, self.cluster)
 
     def counting_key(self) -> str | None:
-        """The column whose values are counted for the sample ratio; None when rows are."""
+        """The column whose values are counted for the sample ratio; None when rows are.
+
+        A key of which many values are in several arms was not what the arms were dealt to.
+        """
         per = {self.record_key(m) for m in self.metrics} - {None}
-        return self.unit or self.cluster or (per.pop() if len(per) == 1 else None)
+        key = self.unit or self.cluster or (per.pop() if len(per) == 1 else None)
+        dealt = key is not None and self.crossing_share(key, self.arms) <= MOST_CROSSING
+        return key if dealt else None
 
     def units(self, key: str, cell: str | None = None) -> Rows:
         """Sums of every metric's columns per arm, key (cluster) and cell."""

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any, TypeAlias
 
 from causal.effect import Effect, EstimationWarning
 from causal.rows import Expression, Rows, column, select
+from experiments.records import MOST_CROSSING
 from experiments.srm import SRM_LEVEL, checked_counts
 
 if TYPE_CHECKING:
@@ -40,15 +41,19 @@ def diluted(records: Records, control: object, treatment: object, estimate: Esti
         raise ValueError(f"trigger: every arm needs at least 2 triggered units; there are {chosen}")
     tau = estimate(inside)
     untouched = _complement(outside, estimate)
-    units, units_chosen = (_by_arm(_units(r), arms) for r in (records, inside))
+    dealt = _units(records)
+    of_clusters = dealt is not records.rows
+    units = _by_arm(dealt, arms)
+    inner = inside.rows.grouped(["arm", "cluster"], {}) if of_clusters else inside.rows
+    units_chosen = _by_arm(inner, arms)
     srm = checked_counts(units_chosen, {a: float(n) for a, n in units.items()}).p_value
     _warn_about(untouched, srm, units_chosen)
     share = _Share.of(records, control)
+    variance = share.rate**2 * tau.std_error**2 + tau.estimate**2 * share.rate_variance
+    variance += 2 * share.rate * tau.estimate * share.tau_cov
     return Effect(
         estimate=share.rate * tau.estimate,
-        std_error=math.sqrt(
-            share.rate**2 * tau.std_error**2 + tau.estimate**2 * share.rate_variance
-        ),
+        std_error=math.sqrt(max(variance, 0.0)),
         estimand="ate",
         method=f"{tau.method}, triggered and diluted",
         n_obs=sum(counts.values()),
@@ -60,6 +65,7 @@ def diluted(records: Records, control: object, treatment: object, estimate: Esti
         + tau.estimate * share.cov,
         details={
             **tau.details,
+            **_over_populations(tau, share),
             "trigger_rate": share.rate,
             "triggered": {
                 "estimate": tau.estimate,
@@ -74,6 +80,24 @@ def diluted(records: Records, control: object, treatment: object, estimate: Esti
     )
 
 
+def _over_populations(tau: Effect, share: _Share) -> dict[str, float]:
+    """The errors over populations, diluted; nothing without covariates."""
+    if "superpopulation_std_error" not in tau.details:
+        return {}
+    error, cov = (
+        float(tau.details[f"superpopulation_{name}"])  # type: ignore[arg-type]
+        for name in ("std_error", "baseline_cov")
+    )
+    variance = share.rate**2 * error**2 + tau.estimate**2 * share.rate_variance
+    variance += 2 * share.rate * tau.estimate * share.tau_cov
+    return {
+        "superpopulation_std_error": math.sqrt(max(variance, 0.0)),
+        "superpopulation_baseline_variance": share.level_variance,
+        "superpopulation_baseline_cov": share.rate * share.control_rate * cov
+        + tau.estimate * share.cov,
+    }
+
+
 def _by_arm(rows: Rows, arms: Pair) -> dict[Any, int]:
     """Rows by arm; 0 where there is none."""
     found = rows.sums(["arm"], {})
@@ -82,10 +106,13 @@ def _by_arm(rows: Rows, arms: Pair) -> dict[Any, int]:
 
 
 def _units(records: Records) -> Rows:
-    """What was randomised: the clusters where records share them, the records otherwise."""
-    if records.clusters == "coarser":
-        return records.rows.grouped(["arm", "cluster"], {})
-    return records.rows
+    """What was randomised: clusters where they are (nearly) in one arm each, records otherwise."""
+    if records.clusters != "coarser":
+        return records.rows
+    pairs = records.rows.grouped(["arm", "cluster"], {})
+    found = pairs.grouped(["cluster"], {}).sums([], {"shared": lambda c: select(c["n"] > 1, 1.0)})
+    crossing = float(found.values["shared"][0]) / int(found.n[0])
+    return pairs if crossing <= MOST_CROSSING else records.rows
 
 
 def _complement(outside: Records, estimate: Estimate) -> Effect | None:
@@ -105,7 +132,8 @@ def _complement(outside: Records, estimate: Estimate) -> Effect | None:
 class _Share:
     """Share of triggered units (of their denominator or weight) and control level over all units.
 
-    `cov` is the covariance of the two, `control_rate` the share among control units.
+    `cov` is the covariance of the two, `control_rate` the share among control units, `tau_cov` the
+    covariance of the share and the effect among triggered units: 0 unless clusters link them.
     """
 
     rate: float
@@ -114,6 +142,7 @@ class _Share:
     level: float
     level_variance: float
     cov: float
+    tau_cov: float
 
     @classmethod
     def of(cls, records: Records, control: object) -> _Share:
@@ -129,13 +158,26 @@ class _Share:
         def value(c: Mapping[str, Any]) -> Any:  # noqa: ANN401 — an array or an expression
             return c["y"] * c["w"] if records.weighted else c["y"]
 
+        def theirs(formula: Expression) -> Expression:
+            return lambda c: select(c["arm"] != control, formula(c))
+
+        def inside(formula: Expression) -> Expression:
+            return lambda c: select(c["trigger"] > 0, formula(c))
+
         sums = {"all": size, "in": triggered, "y": mine(value)}
         sums |= {"control": mine(size), "control_in": mine(triggered)}
+        sums |= {"treated_in": theirs(triggered)}
+        sums |= {"y0": mine(inside(value)), "y1": theirs(inside(value))}
         total = {k: float(v[0]) for k, v in records.rows.sums([], sums).values.items()}
         rate, level = total["in"] / total["all"], total["y"] / total["control"]
+        d0, d1 = total["control_in"], total["treated_in"]
+        level0, level1 = total["y0"] / d0, total["y1"] / d1
+        tau0 = mine(inside(lambda c: (value(c) - level0 * size(c)) / d0))
+        tau1 = theirs(inside(lambda c: (value(c) - level1 * size(c)) / d1))
         scores: dict[str, Expression] = {
             "u": lambda c: (triggered(c) - rate * size(c)) / total["all"],
             "v": mine(lambda c: (value(c) - level * size(c)) / total["control"]),
+            "t": lambda c: tau1(c) - tau0(c),
             "control": mine(lambda c: c["y"] * 0.0 + 1.0),
         }
         rows = records.rows.derive(scores)
@@ -145,6 +187,7 @@ class _Share:
             "uu": lambda c: c["u"] * c["u"],
             "vv": lambda c: c["v"] * c["v"],
             "uv": lambda c: c["u"] * c["v"],
+            "ut": lambda c: c["u"] * c["t"],
             "control": lambda c: select(c["control"] > 0, 1.0),
         }
         found = rows.sums([], products)
@@ -158,6 +201,7 @@ class _Share:
             level=level,
             level_variance=square["vv"] * few_control,
             cov=square["uv"] * few_control,
+            tau_cov=0.0 if records.apart else square["ut"] * few,
         )
 
 

@@ -1,6 +1,8 @@
 """`EffectCurve`: bands, joint tests, averages and what it refuses."""
 
+import json
 import math
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -213,3 +215,46 @@ def test_curve_checks_symmetry_on_the_scale_of_each_point():
 def test_details_must_be_a_mapping():
     with pytest.raises(TypeError, match="details must be a mapping; got list"):
         curve(details=["n", 1])
+
+
+def test_curve_gives_each_point_its_own_degrees_of_freedom():
+    own = curve(df=(2.0, 30.0, 1e9))
+    for j, label in enumerate(own.index):
+        at = own.at(label)
+        assert at.df == own.df[j]
+        assert own.conf_int()[j].tolist() == pytest.approx(list(at.conf_int()))
+    assert curve(df=(30.0,) * 3).conf_int() == pytest.approx(curve(df=30.0).conf_int())
+    assert EffectCurve.from_dict(json.loads(json.dumps(own.to_dict()))) == own
+    assert own.test().df_denom == 2.0
+
+
+def test_curve_average_has_welch_satterthwaites_df_where_points_are_independent():
+    a, b = 0.5, 0.3
+    pair = EffectCurve(
+        index=("a", "b"),
+        index_name="s",
+        estimate=[1.0, 2.0],
+        cov=np.diag([a, b]),
+        estimand="ate",
+        method="m",
+        n_obs=40,
+        df=(5.0, 9.0),
+    )
+    wanted = (a + b) ** 2 / (a**2 / 5 + b**2 / 9)
+    assert pair.average().df == pytest.approx(wanted)
+    linked = replace(pair, cov=np.array([[a, 0.1], [0.1, b]]))
+    assert linked.average().df == 5.0
+
+
+def test_simultaneous_band_with_own_df_keeps_the_tail_of_the_normal_band():
+    normal, own = curve(), curve(df=(3.0, 50.0, 1e12))
+    c = normal.conf_int(simultaneous=True)[2, 1] - normal.estimate[2]
+    assert own.conf_int(simultaneous=True)[2, 1] - own.estimate[2] == pytest.approx(c, rel=1e-6)
+    width = np.diff(own.conf_int(simultaneous=True)) / own.std_error[:, None]
+    assert (np.diff(width.ravel()) < 0).all()
+
+
+@pytest.mark.parametrize("df", [(1.0, 2.0), (1.0, 2.0, 0.0), (1.0, 2.0, math.nan)])
+def test_curve_refuses_degrees_of_freedom_that_do_not_fit(df):
+    with pytest.raises(ValueError, match="df must be"):
+        curve(df=df)

@@ -6,9 +6,11 @@ are what chance allows around the true value: 0.0005 on either side of the binom
 
 import importlib.util
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
+import pandas as pd
 import pytest
 from ab_tables import users
 from scipy import stats
@@ -86,3 +88,33 @@ def test_ab_test_superpopulation_standard_error_is_that_of_the_estimate_over_pop
     spread = np.std(estimates, ddof=1)
     assert np.mean(whole) == pytest.approx(spread, rel=3.3 / np.sqrt(800))
     assert np.mean(fixed) < 0.6 * spread
+
+
+@pytest.mark.filterwarnings(
+    "ignore:.*(control level|one cluster):causal.effect.EstimationWarning"
+)
+def test_ab_test_population_errors_hold_with_clusters_and_for_relative_effects():
+    # the effect of a cluster grows with x: the clusters that were drawn make most of the error
+    rng = np.random.default_rng(5)
+    estimates, errors, covered = [], [], 0
+    for _ in range(250):
+        size = rng.integers(5, 40, 100)
+        group = np.repeat(np.arange(100), size)
+        arm = rng.permutation(np.arange(100) % 2)[group]
+        x = rng.normal(2, 1, 100)[group]
+        y = 5 + x * (1 + 2 * arm) + rng.normal(0, 0.3, len(x))
+        frame = pd.DataFrame({"g": group, "arm": arm, "x": x, "y": y})
+        metric = Mean("y", covariates=["x"])
+        effect = ab_test(frame, metric=metric, arm="arm", cluster="g", covariance="CR1")
+        whole = replace(
+            effect,
+            std_error=effect.details["superpopulation_std_error"],
+            baseline_variance=effect.details["superpopulation_baseline_variance"],
+            baseline_cov=effect.details["superpopulation_baseline_cov"],
+        )
+        estimates.append(effect.estimate)
+        errors.append(whole.std_error)
+        low, high = whole.relative_conf_int()
+        covered += low <= 4 / 7 <= high
+    assert np.mean(errors) == pytest.approx(np.std(estimates, ddof=1), rel=3.3 / np.sqrt(500))
+    assert 0.9 <= covered / 250 <= 0.99

@@ -329,3 +329,46 @@ def test_ab_test_leverage_of_one_raises_or_is_left_to_hc1():
         ).std_error
         > 0
     )
+
+
+@pytest.mark.parametrize("kind", ["memory", "parquet"])
+def test_ab_test_finds_infinity_also_beside_a_gap(kind, tmp_path):
+    frame = users(400)
+    frame["x"] = frame["x"].where(frame.index != 7)
+    frame["y"] = frame["y"].where(frame.index != 7, np.inf)
+    table = frame
+    if kind == "parquet":
+        table = tmp_path / "log.parquet"
+        frame.to_parquet(table)
+    metric = Mean("y", per="viewer_id", covariates=["x"])
+    with pytest.raises(ValueError, match="column 'y' must be finite; 1 row is not"):
+        ab_test(table, metric=metric, arm="arm")
+
+
+@pytest.mark.filterwarnings(
+    "ignore:.*(control level|one cluster):causal.effect.EstimationWarning"
+)
+def test_ab_test_judges_missing_values_by_clusters():
+    rng = np.random.default_rng(2)
+    warned = 0
+    for _ in range(60):
+        size = rng.integers(5, 40, 200)
+        viewer = np.repeat(np.arange(200), size)
+        new = rng.random(200) < 0.2  # new viewers have no past
+        frame = pd.DataFrame(
+            {
+                "v": viewer,
+                "arm": rng.permutation(np.arange(200) % 2)[viewer],
+                "y": rng.normal(size=len(viewer)),
+                "x": np.where(new[viewer], np.nan, rng.normal(size=200)[viewer]),
+            }
+        )
+        with warnings.catch_warnings(record=True) as caught:
+            warnings.simplefilter("always", EstimationWarning)
+            metric = Mean("y", per="v", covariates=["x"])
+            ab_test(frame, metric=metric, arm="arm", cluster="v")
+        warned += any("missingness differs" in str(w.message) for w in caught)
+    assert warned <= 4  # 1 % of tests
+    frame.loc[(frame["arm"] == 1) & (frame["v"] % 3 > 0), "x"] = np.nan
+    with pytest.warns(EstimationWarning, match="missingness differs by arm"):
+        ab_test(frame, metric=metric, arm="arm", cluster="v")

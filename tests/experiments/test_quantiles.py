@@ -153,3 +153,17 @@ def test_quantile_by_cluster_uses_gbstats_variance_of_the_share(case):
     value, error = expected(case["y"], case["q"], math.sqrt(case["cluster_variance"]))
     assert effect.baseline == value
     assert effect.baseline_variance == pytest.approx(error**2, rel=1e-9)
+
+
+def test_quantile_of_clusters_in_both_arms_takes_what_they_share():
+    rng = np.random.default_rng(0)
+    estimates, errors = [], []
+    for _ in range(200):
+        group = np.repeat(np.arange(60), 40)
+        y = rng.normal(0, 1.5, 60)[group] + rng.normal(size=len(group))
+        frame = pd.DataFrame({"g": group, "arm": rng.integers(0, 2, len(group)), "y": y})
+        effect = ab_test(frame, metric=Quantile("y", 0.5), arm="arm", cluster="g")
+        estimates.append(effect.estimate)
+        errors.append(effect.std_error)
+    assert effect.n_clusters == 60
+    assert np.mean(errors) == pytest.approx(np.std(estimates, ddof=1), rel=3.3 / np.sqrt(400))

@@ -365,3 +365,35 @@ def test_ab_tests_takes_two_metrics_of_one_column():
         control="A",
     )
     assert [r.metric for r in card.rows[::2]] == ["gifts / watch_s", "gifts", "p50 of gifts"]
+
+
+@pytest.mark.filterwarnings("ignore:sample ratio mismatch:causal.effect.EstimationWarning")
+def test_ab_tests_counts_rows_where_clusters_cross_the_arms():
+    rng = np.random.default_rng(0)
+    n = 20_000
+    frame = pd.DataFrame(
+        {
+            "arm": rng.choice([0, 1], n, p=[0.7, 0.3]),
+            "hour": rng.integers(0, 48, n),
+            "y": rng.normal(5, 1, n),
+        }
+    )
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", EstimationWarning)
+        by_hour = ab_tests(frame, metrics={"y": "y"}, arm="arm", cluster="hour")
+        per_hour = ab_tests(frame, metrics=[Mean("y", per="hour")], arm="arm")
+    for card in (by_hour, per_hour):
+        assert card.srm.counts == frame["arm"].value_counts().to_dict()
+        assert not card.srm.ok
+    # a few clusters in both arms by mistake are still what was dealt
+    frame["viewer"] = np.arange(n) // 10
+    frame["arm"] = frame["viewer"] % 2
+    frame.loc[:4, "arm"] = 1
+    nearly = ab_tests(frame, metrics={"y": "y"}, arm="arm", cluster="viewer")
+    assert sum(nearly.srm.counts.values()) == 2001
+
+
+def test_ab_tests_without_covariates_saves_exactly_nothing():
+    card = ab_tests(three_arms(), metrics=["gifts"], arm="arm", control="A")
+    assert [row.variance_reduction for row in card.rows] == [0.0, 0.0]
+    assert all(row.unadjusted is row.effect for row in card.rows)

@@ -100,8 +100,14 @@ def test_trigger_with_clusters_takes_the_share_by_cluster():
     rate = frame["touched"].mean()
     u = (frame["touched"] - rate).groupby(frame["village"]).sum() / len(frame)
     variance = np.sum(u**2) * 24 / 23
+    touched = frame[frame["touched"] == 1]
+    arms = touched.groupby("arm")["watch_s"]
+    score = (touched["watch_s"] - arms.transform("mean")) / arms.transform("size")
+    t = (score * (2 * touched["arm"] - 1)).groupby(touched["village"]).sum().reindex(u.index)
+    linked = 2 * rate * tau.estimate * np.sum(u * t.fillna(0)) * 24 / 23
     assert effect.estimate == pytest.approx(rate * tau.estimate, rel=1e-12)
-    assert effect.std_error == pytest.approx(delta(rate, variance, tau), rel=1e-10)
+    wanted = delta(rate, variance, tau) ** 2 + linked
+    assert effect.std_error == pytest.approx(math.sqrt(wanted), rel=1e-10)
 
 
 def test_trigger_per_unit_is_whether_any_row_was_triggered():
@@ -181,3 +187,44 @@ def test_trigger_covariance_with_the_control_level_is_the_jackknifes():
     jackknife = np.cov(pairs.T, ddof=0) * (n - 1)
     assert effect.baseline_cov == pytest.approx(jackknife[0, 1], rel=0.03)
     assert effect.baseline_variance == pytest.approx(jackknife[1, 1], rel=0.03)
+
+
+@pytest.mark.filterwarnings(
+    "ignore:.*(control level|one cluster):causal.effect.EstimationWarning"
+)
+def test_trigger_with_clusters_across_arms_counts_records_for_the_sample_ratio():
+    rng = np.random.default_rng(0)
+    n = 8000
+    arm = rng.integers(0, 2, n)
+    frame = pd.DataFrame(
+        {
+            "arm": arm,
+            "hour": rng.integers(0, 60, n),
+            "t": (rng.random(n) < np.where(arm == 1, 0.4, 0.2)).astype(int),
+            "y": rng.normal(size=n),
+        }
+    )
+    with pytest.warns(EstimationWarning, match="the trigger is affected by the treatment"):
+        effect = ab_test(frame, metric="y", arm="arm", cluster="hour", trigger="t")
+    assert effect.details["triggered_srm_p_value"] < 1e-20
+
+
+def test_trigger_errors_hold_where_effect_and_rate_grow_with_the_cluster():
+    rng = np.random.default_rng(1)
+    estimates, errors = [], []
+    for _ in range(300):
+        size = rng.integers(5, 60, 60)
+        group = np.repeat(np.arange(60), size)
+        arm = rng.permutation(np.arange(60) % 2)[group]
+        large = size[group]
+        t = rng.random(len(group)) < large / 80
+        y = rng.normal(size=len(group)) + arm * t * (0.5 + large / 30)
+        frame = pd.DataFrame({"g": group, "arm": arm, "t": t.astype(int), "y": y})
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", EstimationWarning)
+            effect = ab_test(
+                frame, metric="y", arm="arm", cluster="g", trigger="t", covariance="CR1"
+            )
+        estimates.append(effect.estimate)
+        errors.append(effect.std_error)
+    assert np.mean(errors) == pytest.approx(np.std(estimates, ddof=1), rel=3.3 / np.sqrt(600))
