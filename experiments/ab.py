@@ -471,7 +471,7 @@ def _quantile_effect(
     correlation, clusters = 0.0, None
     if base.n_clusters is not None:
         correlation, clusters = linked_quantiles(records, control, base, other)
-    cov = correlation * math.sqrt(base.variance * other.variance)
+    cov = correlation * math.sqrt(base.variance) * math.sqrt(other.variance)
     return Effect(
         estimate=other.value - base.value,
         std_error=math.sqrt(max(base.variance + other.variance - 2 * cov, 0.0)),

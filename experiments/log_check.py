@@ -13,12 +13,18 @@ import pyarrow.compute as pc
 import pyarrow.dataset as ds
 
 from experiments.errors import DataError
-from experiments.study_data import damage, found_files, read_schema
+from experiments.study_data import (
+    column_kinds,
+    common_kind,
+    damage,
+    found_files,
+    read_schema,
+)
 from experiments.wording import counted
 from recsys.log import ScoredTreatments
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Iterator, Mapping, Sequence
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -41,7 +47,8 @@ def check_path(
     path : str
         A file, a folder (also one that `ScoredTreatments.write` made), or a pattern.
     schema : {"scored_treatments", "any"}
-        ``"any"`` asks only for a whole table with rows, distinct column names and finite numbers.
+        ``"any"`` asks only for a whole table with rows, distinct column names, one kind of values
+        a column, and finite numbers; a column that only some files have is a warning.
 
     Returns
     -------
@@ -53,18 +60,17 @@ def check_path(
         If a file is absent, torn or not Parquet.
     """
     files = found_files(Path(), path)
-    schemas = [read_schema(name, file) for name, file in files.items()]
-    columns = len(schemas[0].names)
+    schemas = {name: read_schema(name, file) for name, file in files.items()}
+    columns = len({column for schema in schemas.values() for column in schema.names})
     paths = [str(file) for file in files.values()]
     try:
         if schema == "any":
-            doubled = [n for s in schemas for n, times in Counter(s.names).items() if times > 1]
-            if doubled:
-                return TableCheck(
-                    n_rows=0, n_columns=columns, errors=(f"column {doubled[0]!r} is doubled",)
-                )
+            if errors := tuple(_unfitting(list(schemas.values()))):
+                return TableCheck(n_rows=0, n_columns=columns, errors=errors)
             n_rows, errors = _scan(paths)
-            return TableCheck(n_rows=n_rows, n_columns=columns, errors=errors)
+            return TableCheck(
+                n_rows=n_rows, n_columns=columns, errors=errors, warnings=tuple(_partial(schemas))
+            )
         manifest = Path(path) / "manifest.json"
         log = ScoredTreatments.read(path) if manifest.is_file() else ScoredTreatments(paths)
         problems = log.check().problems
@@ -76,6 +82,29 @@ def check_path(
         )
     except (ValueError, TypeError, OSError, duckdb.Error) as error:
         raise DataError(damage(files) or f"{path}: {error}") from error
+
+
+def _unfitting(schemas: Sequence[pa.Schema]) -> Iterator[str]:
+    """Columns that keep the files from being one table."""
+    for schema in schemas:
+        doubled = [name for name, times in Counter(schema.names).items() if times > 1]
+        if doubled:
+            yield f"column {doubled[0]!r} is doubled"
+            return
+    for name in dict.fromkeys(name for schema in schemas for name in schema.names):
+        kinds = column_kinds(name, schemas)
+        if common_kind(kinds) is None:
+            found = " and ".join(dict.fromkeys(map(str, kinds)))
+            yield f"column {name!r} must be of one kind in all files; it is {found}"
+
+
+def _partial(schemas: Mapping[str, pa.Schema]) -> Iterator[str]:
+    """Columns that some files lack."""
+    for name in dict.fromkeys(name for schema in schemas.values() for name in schema.names):
+        lacking = [file for file, schema in schemas.items() if name not in schema.names]
+        if lacking:
+            more = f" and {counted(len(lacking) - 1, 'more file')}" if len(lacking) > 1 else ""
+            yield f"column {name!r} is not in {lacking[0]}{more}"
 
 
 def _scan(paths: Sequence[str]) -> tuple[int, tuple[str, ...]]:
@@ -97,5 +126,6 @@ def _scan(paths: Sequence[str]) -> tuple[int, tuple[str, ...]]:
 
 
 def _batches(paths: Sequence[str]) -> Iterator[pa.RecordBatch]:
-    """All rows, a piece at a time."""
-    yield from ds.dataset(list(paths), format="parquet").to_batches()
+    """All rows, a piece at a time, with all columns of their file."""
+    for path in paths:
+        yield from ds.dataset(path, format="parquet").to_batches()

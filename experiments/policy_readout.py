@@ -174,7 +174,8 @@ def _fixed_target(source: Source, entry: OffPolicy, log: pa.Table) -> _Target:
 def _logged_target(source: Source, entry: OffPolicy, place: str, log: pa.Table) -> _Target:
     """The average of what the target policy chose in its own log."""
     action, by = str(entry.action), list(entry.by)
-    chosen_rows = filtered(source, [action, *by], entry.target_log or {}, f"{place}.target_log")
+    columns = [action, *by, *([entry.cluster] if entry.cluster is not None else [])]
+    chosen_rows = filtered(source, columns, entry.target_log or {}, f"{place}.target_log")
 
     def value(method: Method) -> PolicyValue:
         return logged_policy_value(

@@ -79,8 +79,10 @@ def render(result: StudyResult, folder: Path, *, name: str = "report") -> Report
 
     Notes
     -----
-    The JSON holds every number of the page, rounded to 12 significant digits. Two runs on the same
-    data differ only in `created_at` and `provenance`; `checksum` is the SHA-256 of the rest. The
+    The JSON holds every number of the page. Amounts are rounded to 12 significant digits (an effect
+    near 0 by its control level), p-values to 9, so that runs on other numbers of
+    threads, whose sums differ in the last bits, write the same. Two runs on the same data differ
+    only in `created_at` and `provenance`; `checksum` is the SHA-256 of the rest. The
     page stays below 300 KB: where a study has more curves, policies or rows than fit, it shows the
     first ones and says how many more there are, and which table holds them.
 
@@ -126,7 +128,7 @@ def report_document(result: StudyResult, *, created_at: str) -> dict[str, Any]:
     -------
     dict
         `schema_version title created_at provenance checksum verdict checks scorecard curves
-        policy_values warnings`; numbers rounded to 12 significant digits.
+        policy_values warnings notes`; numbers have at most 12 significant digits.
     """
     content: dict[str, Any] = {
         "schema_version": SCHEMA_VERSION,

@@ -29,6 +29,7 @@ if TYPE_CHECKING:
     from experiments.study_result import CurveReadout, PolicyReadout, Section, StudyResult
 
 _MOST_LINES = 12
+_LEAST_SAVED = 1e-9
 _DECIDED = frozenset({"better", "worse", "non-inferior", "inferior"})
 
 
@@ -50,7 +51,7 @@ def scorecard_views(result: StudyResult) -> list[dict[str, Any]]:
                 "name": section.name,
                 "control": section.control,
                 "treatments": listed(list(dict.fromkeys(str(row.treatment) for row in rows))),
-                "adjusted": any(row.variance_reduction for row in rows),
+                "adjusted": any(_saved(row) != GAP for row in rows),
                 "rows": texts,
                 "drawing": _relative_forest(section, result.level, several=several),
             }
@@ -72,7 +73,7 @@ def _scorecard_lines(
         "second": False,
         "p_adjusted": row.p_adjusted if row.role == "goal" else None,
         "verdict": row.verdict,
-        "variance_reduction": percent(row.variance_reduction) if row.variance_reduction else GAP,
+        "variance_reduction": _saved(row),
     }
     triggered = section.triggered.get((row.metric, arm))
     if triggered is not None:
@@ -83,6 +84,12 @@ def _scorecard_lines(
     if second is not None:
         note = f"errors clustered by {section.second_cluster}"
         yield _more_line(section, row, second, level, "second look", note)
+
+
+def _saved(row: ScorecardRow) -> str:
+    """Share of the variance that covariates took away; a dash where nothing was adjusted."""
+    share = row.variance_reduction
+    return percent(share) if abs(share) >= _LEAST_SAVED else GAP
 
 
 def _more_line(
@@ -419,11 +426,17 @@ def _estimators(result: StudyResult) -> Iterator[tuple[str, str]]:
             yield f"{metric}, second look", effect.method
         known = [method for _, method in named]
         for readout in section.curves:
-            if not any(readout.curve.method.startswith(method) for method in known):
-                yield f"{readout.metric} by {readout.curve.index_name}", readout.curve.method
+            method = readout.curve.method
+            if not any(_same_method(method, other) for other in known):
+                yield f"{readout.metric} by {readout.curve.index_name}", method
         for policy in section.policies:
             for method, value in policy.estimates.items():
                 yield f"value by {method}", value.method
+
+
+def _same_method(curve: str, other: str) -> bool:
+    """Whether a curve was estimated as an effect was, and has the same kind of error."""
+    return curve.startswith(other) and (POPULATION in curve) == (POPULATION in other)
 
 
 def _assumed_by_experiments(result: StudyResult) -> list[str]:

@@ -29,8 +29,21 @@ from experiments.policy_readout import read_policy
 from experiments.scorecard import decision
 from experiments.sequential import confidence_sequence
 from experiments.srm import SRM_LEVEL
-from experiments.study_data import Source, input_hashes, located, open_log, readable, span
-from experiments.study_effects import among_triggered, over_population, population_error
+from experiments.study_data import (
+    Source,
+    input_hashes,
+    located,
+    open_log,
+    readable,
+    refuse_unquoted,
+    span,
+)
+from experiments.study_effects import (
+    among_triggered,
+    over_population,
+    population_curve,
+    population_error,
+)
 from experiments.study_file import load_study
 from experiments.study_result import Check, CurveReadout, LogSummary, Section, StudyResult
 from experiments.study_schema import MeanMetric, RatioMetric, Study
@@ -167,6 +180,7 @@ def _read_experiment(study: Study, source: Source, step: Callable[[str], None]) 
     if e is None:
         return {}
     metrics = {name: _metric(name, metric) for name, metric in study.metrics.items()}
+    _refuse_labels(study, e, source)
     with located(study, ("experiment",)):
         card = ab_tests(
             source.table,
@@ -180,19 +194,21 @@ def _read_experiment(study: Study, source: Source, step: Callable[[str], None]) 
         )
     about_split = set(card.srm.findings()) if card.srm is not None else set()
     split = card.srm if e.skip_srm is None else None
+    triggered = among_triggered(card.rows)
     rows = over_population(card.rows, metrics, study.report.adjust, study.report.level)
     verdict, reason = decision(rows, split)
     card = replace(card, rows=rows, srm=split, verdict=verdict, reason=reason)
     step("scorecard")
     missing: list[str] = []
+    second_look = _second_look(study, source, card, metrics, missing)
     curves = tuple(_curves(study, source, card, metrics, missing, step))
     arms = _arms(source, e, split)
     return {
         "scorecard": card,
         "control": _control(e, arms, card),
         "checks": tuple(_split_checks(split, e.skip_srm)),
-        "triggered": among_triggered(card.rows),
-        "second_look": _second_look(study, source, card, metrics),
+        "triggered": triggered,
+        "second_look": second_look,
         "second_cluster": e.also_cluster or "",
         "curves": curves,
         "units": {name: metric.measured_in for name, metric in study.metrics.items()},
@@ -205,6 +221,14 @@ def _read_experiment(study: Study, source: Source, step: Callable[[str], None]) 
         "warnings": missing,
         "unasked": about_split if split is None else set(),
     }
+
+
+def _refuse_labels(study: Study, e: Experiment, source: Source) -> None:
+    """Refuse arms that YAML read as true or false while the column holds text."""
+    labels = [("control", e.control), ("treatment", e.treatment)]
+    labels += [("expected_share", label) for label in e.expected_share or ()]
+    for option, label in labels:
+        refuse_unquoted(source, e.arm, label, f"{study.file}: experiment.{option}")
 
 
 def _arms(source: Source, e: Experiment, split: SrmCheck | None) -> dict[str, int]:
@@ -313,9 +337,16 @@ def _split_check(name: str, finding: str, p: float) -> Check:
 
 
 def _second_look(
-    study: Study, source: Source, card: Scorecard, metrics: Mapping[str, Any]
+    study: Study,
+    source: Source,
+    card: Scorecard,
+    metrics: Mapping[str, Any],
+    missing: list[str],
 ) -> dict[tuple[str, str], Effect]:
-    """Each effect again, with errors that depend on each other within `also_cluster`."""
+    """Each effect again, with errors that depend on each other within `also_cluster`.
+
+    A metric summed to units that lie in several of these clusters has none; `missing` is told.
+    """
     e = study.experiment
     if e is None or e.also_cluster is None:
         return {}
@@ -324,12 +355,22 @@ def _second_look(
         design["covariance"] = "auto"
     effects = {}
     for row in card.rows:
+        per = getattr(metrics[row.metric], "per", None)
         with located(study, ("metrics", row.metric)):
-            effect = ab_test(
-                source.table,
-                metric=metrics[row.metric],
-                **{**design, "treatment": row.treatment},
-            )
+            try:
+                effect = ab_test(
+                    source.table,
+                    metric=metrics[row.metric],
+                    **{**design, "treatment": row.treatment},
+                )
+            except ValueError as error:
+                if not str(error).startswith(f"per {per!r} must lie within one cluster"):
+                    raise
+                missing.append(
+                    f"{row.metric} has no second look: it is summed to {per!r}, and some of these "
+                    f"have rows in several of {e.also_cluster!r}"
+                )
+                continue
         why = f"rows of the same {e.also_cluster} may depend on each other"
         effects[row.metric, str(row.treatment)] = replace(
             population_error(effect), details={**effect.details, "why": why}
@@ -362,6 +403,7 @@ def _curves(
                     curve = ab_curve(
                         source.table, metric=metric, by=str(column), cumulative=daily, **design
                     )
+                    curve = population_curve(curve)
                     yield _curve(name, str(row.treatment), curve, study.report.level, daily=daily)
                 except ValueError as error:
                     missing.append(f"{name} by {column} is left out: {error}")

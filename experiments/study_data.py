@@ -80,6 +80,7 @@ def open_log(study: Study) -> Source:
     files: dict[str, Path] = {}
     for pattern in patterns:
         files |= found_files(study.folder, pattern)
+    files = _each_once(files)
     shown = ", ".join(patterns)
     schemas = {name: read_schema(name, path) for name, path in files.items()}
     _check_columns(study, schemas, shown)
@@ -102,16 +103,27 @@ def _common_schema(schemas: Sequence[pa.Schema]) -> pa.Schema:
     """The first file's columns, in types that hold what all files hold; dictionaries decoded."""
     fields = []
     for name in schemas[0].names:
-        kinds = [schema.field(name).type for schema in schemas if name in schema.names]
-        plain = [k.value_type if pa.types.is_dictionary(k) else k for k in kinds]
-        try:
-            one = pa.unify_schemas(
-                [pa.schema([(name, kind)]) for kind in plain], promote_options="permissive"
-            )
-            fields.append(one.field(0))
-        except pa.ArrowException:  # whoever reads this column says so
-            fields.append(pa.field(name, plain[0]))
+        kinds = column_kinds(name, schemas)
+        # Where no kind holds all, whoever reads this column says so.
+        fields.append(pa.field(name, common_kind(kinds) or kinds[0]))
     return pa.schema(fields)
+
+
+def column_kinds(name: str, schemas: Sequence[pa.Schema]) -> list[pa.DataType]:
+    """The column's type in each file that has it, dictionaries decoded."""
+    kinds = [schema.field(name).type for schema in schemas if name in schema.names]
+    return [kind.value_type if pa.types.is_dictionary(kind) else kind for kind in kinds]
+
+
+def common_kind(kinds: Sequence[pa.DataType]) -> pa.DataType | None:
+    """The type that holds the values of all; None if there is none."""
+    try:
+        one = pa.unify_schemas(
+            [pa.schema([("column", kind)]) for kind in kinds], promote_options="permissive"
+        )
+    except pa.ArrowException:
+        return None
+    return one.field(0).type
 
 
 def found_files(folder: Path, pattern: str) -> dict[str, Path]:
@@ -145,7 +157,15 @@ def found_files(folder: Path, pattern: str) -> dict[str, Path]:
     if not paths:
         raise DataError(f"{pattern}: no such file")
     names = (p.relative_to(folder) if p.is_relative_to(folder) else p for p in paths)
-    return {str(name): p for name, p in zip(names, paths, strict=True)}
+    return _each_once({str(name): p for name, p in zip(names, paths, strict=True)})
+
+
+def _each_once(files: Mapping[str, Path]) -> dict[str, Path]:
+    """The files by the first of their names; ``a`` and ``b/../a`` are one file."""
+    first: dict[Path, str] = {}
+    for name, path in files.items():
+        first.setdefault(path.resolve(), name)
+    return {name: files[name] for name in first.values()}
 
 
 def read_schema(name: str, path: Path) -> pa.Schema:
@@ -206,8 +226,8 @@ def dotted(place: Place) -> str:
 def located(study: Study, place: Place) -> Iterator[None]:
     """Turn what the library refuses into a `DataError` that names the place in the study.
 
-    The place is that of the first column which the message quotes, among those under `place`;
-    `place` itself otherwise.
+    The place is that of the option which the message starts with (``trigger: ...``), or of the
+    first column which it quotes, among those under `place`; `place` itself otherwise.
     """
     try:
         yield
@@ -215,6 +235,10 @@ def located(study: Study, place: Place) -> Iterator[None]:
         raise
     except (ValueError, TypeError) as error:
         message = " ".join(str(error).split())
+        option, _, rest = message.partition(": ")
+        named = [where for where, _ in column_places(study) if where == (*place, option)]
+        if named:
+            raise DataError(f"{study.file}: {dotted(named[0])}: {rest}") from error
         quoted = [where for where, column in column_places(study) if repr(column) in message]
         inside = [where for where in quoted if where[: len(place)] == place]
         where = dotted((inside or quoted or [place])[0])
@@ -316,6 +340,32 @@ def _as_kind(value: Scalar, kind: pa.DataType) -> pa.Scalar | None:
         except pa.ArrowInvalid:
             return None
     return pa.scalar(value) if is_text or pa.types.is_string_view(kind) else None
+
+
+def refuse_unquoted(source: Source, column: str, value: object, where: str) -> None:
+    """Refuse true and false as a label of a column of text: YAML makes them of unquoted words.
+
+    Parameters
+    ----------
+    source : Source
+    column : str
+    value : scalar
+        What the study calls a label of the column.
+    where : str
+        Place in the study, for the message.
+
+    Raises
+    ------
+    DataError
+    """
+    if not isinstance(value, bool):
+        return
+    if _as_kind("text", source.rows.schema.field(column).type) is not None:
+        words = "no, off and false" if not value else "yes, on and true"
+        raise DataError(
+            f"{where}: column {column!r} holds text; got {json.dumps(value)}; YAML reads {words} "
+            "without quotes as that: put the label in quotes"
+        )
 
 
 def refuse_propensities(

@@ -6,6 +6,8 @@ import math
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
+
 from causal.effect import Effect
 from experiments.multiplicity import adjust_p_values
 from experiments.scorecard import metric_verdict
@@ -13,12 +15,14 @@ from experiments.scorecard import metric_verdict
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
+    from causal.effect import EffectCurve
     from experiments.metric import Metric
     from experiments.multiplicity import Adjust
     from experiments.scorecard import ScorecardRow
 
 POPULATION = "error over the population"
 _NEGLIGIBLE = 0.01
+_JOINT = ("baseline_variance", "baseline_cov")
 
 
 def over_population(
@@ -67,7 +71,8 @@ def population_error(effect: Effect) -> Effect:
 
     A regression takes the covariates' mean as known. Where it is estimated, and the treatment works
     differently along the covariates, the error over the population is larger. A difference below
-    1 % is left alone.
+    1 % is left alone. What the error shares with the control level's goes along with it, where the
+    details hold it, so that relative intervals fit.
 
     Parameters
     ----------
@@ -80,15 +85,40 @@ def population_error(effect: Effect) -> Effect:
         The same one where nothing changes.
     """
     details: Mapping[str, Any] = effect.details
-    own, rate = effect.std_error, 1.0
-    if "triggered" in details:  # both errors are of the effect among triggered units
-        own, rate = details["triggered"]["std_error"], details["trigger_rate"]
-    whole = details.get("superpopulation_std_error", own)
-    more = math.sqrt(max(whole - own, 0.0)) * math.sqrt(whole + own)  # squares could overflow
-    error = math.hypot(effect.std_error, rate * more)
-    if error <= (1 + _NEGLIGIBLE) * effect.std_error:
+    whole = details.get("superpopulation_std_error", effect.std_error)
+    if whole <= (1 + _NEGLIGIBLE) * effect.std_error:
         return effect
-    return replace(effect, std_error=error, method=f"{effect.method}, {POPULATION}")
+    joint = {name: details.get(f"superpopulation_{name}") for name in _JOINT}
+    changes: dict[str, Any] = {} if None in joint.values() else joint
+    return replace(effect, std_error=whole, **changes, method=f"{effect.method}, {POPULATION}")
+
+
+def population_curve(curve: EffectCurve) -> EffectCurve:
+    """The curve with standard errors over the population, where any differs by more than 1 %.
+
+    Correlations between the points stay as they are.
+
+    Parameters
+    ----------
+    curve : EffectCurve
+        From `ab_curve`; ``details["superpopulation_std_error"]`` has a number for each label.
+
+    Returns
+    -------
+    EffectCurve
+        The same one where nothing changes.
+    """
+    whole: Any = curve.details.get("superpopulation_std_error")
+    if whole is None:
+        return curve
+    own = curve.std_error
+    scale = np.ones(len(own))
+    np.divide(np.asarray(whole, dtype=np.float64), own, out=scale, where=own > 0)
+    scale = np.maximum(scale, 1.0)
+    if scale.max() <= 1 + _NEGLIGIBLE:
+        return curve
+    cov = curve.cov * scale[:, None] * scale
+    return replace(curve, cov=cov, method=f"{curve.method}, {POPULATION}")
 
 
 def among_triggered(rows: Sequence[ScorecardRow]) -> dict[tuple[str, str], Effect]:
@@ -97,6 +127,7 @@ def among_triggered(rows: Sequence[ScorecardRow]) -> dict[tuple[str, str], Effec
     Parameters
     ----------
     rows : sequence of ScorecardRow
+        As `ab_tests` gives them.
 
     Returns
     -------
@@ -112,9 +143,13 @@ def among_triggered(rows: Sequence[ScorecardRow]) -> dict[tuple[str, str], Effec
 
 def _inner(diluted: Effect) -> Effect:
     """The effect among triggered units behind a diluted one."""
-    kept = ("trigger_rate", "superpopulation_std_error")
     details: Mapping[str, Any] = diluted.details
-    inner = details["triggered"]
+    inner, rate = details["triggered"], details["trigger_rate"]
+    kept = {"trigger_rate": rate}
+    if "superpopulation_std_error" in details:  # what covariates add is diluted by the rate
+        own, whole = diluted.std_error, details["superpopulation_std_error"]
+        more = math.sqrt(max(whole - own, 0.0)) * math.sqrt(whole + own)  # squares could overflow
+        kept["superpopulation_std_error"] = math.hypot(inner["std_error"], more / rate)
     return population_error(
         Effect(
             estimate=inner["estimate"],
@@ -125,6 +160,6 @@ def _inner(diluted: Effect) -> Effect:
             n_clusters=diluted.n_clusters,
             df=diluted.df,
             baseline=inner["baseline"],
-            details={key: details[key] for key in kept if key in details},
+            details=kept,
         )
     )

@@ -18,6 +18,8 @@ from typing import TYPE_CHECKING, Any, Literal
 
 import pandas as pd
 
+from experiments.rounding import rounded_row
+
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
 
@@ -240,7 +242,7 @@ def _effects(section: Section) -> Iterator[tuple[tuple[str, ...], Effect | Effec
 def effect_record(effect: Effect, level: float) -> dict[str, Any]:
     """The numbers of one effect: estimate, interval, p-value, control level, relative effect."""
     low, high = effect.conf_int(level)
-    record: dict[str, Any] = {
+    return {
         "estimate": effect.estimate,
         "std_error": effect.std_error,
         "low": low,
@@ -253,7 +255,6 @@ def effect_record(effect: Effect, level: float) -> dict[str, Any]:
         "df": effect.df,
         "method": effect.method,
     }
-    return record
 
 
 def relative_record(effect: Effect, level: float) -> dict[str, float | None]:
@@ -280,9 +281,7 @@ def scorecard_rows(result: StudyResult) -> Iterator[dict[str, Any]]:
                 "treatment": str(row.treatment),
                 "control": section.control,
             }
-            yield {
-                **head,
-                "look": "main",
+            main = {
                 **effect_record(row.effect, result.level),
                 "p_adjusted": row.p_adjusted if row.role == "goal" else None,
                 "verdict": row.verdict,
@@ -291,24 +290,29 @@ def scorecard_rows(result: StudyResult) -> Iterator[dict[str, Any]]:
                 "unadjusted_std_error": row.unadjusted.std_error,
                 "trigger_rate": row.effect.details.get("trigger_rate"),
             }
-            triggered = section.triggered.get((row.metric, str(row.treatment)))
-            if triggered is not None:
-                yield {**head, "look": "triggered", **effect_record(triggered, result.level)}
-            second = section.second_look.get((row.metric, str(row.treatment)))
-            if second is not None:
-                look = f"clustered by {section.second_cluster}"
-                yield {**head, "look": look, **effect_record(second, result.level)}
+            yield {**head, "look": "main", **rounded_row(main, level=row.effect.baseline)}
+            place = (row.metric, str(row.treatment))
+            more = {
+                "triggered": section.triggered.get(place),
+                f"clustered by {section.second_cluster}": section.second_look.get(place),
+            }
+            for look, effect in more.items():
+                if effect is not None:
+                    record = effect_record(effect, result.level)
+                    yield {**head, "look": look, **rounded_row(record, level=effect.baseline)}
 
 
 def curve_rows(result: StudyResult) -> Iterator[dict[str, Any]]:
     """One row for each label of each curve."""
     for section in result.sections:
+        rows = section.scorecard.rows if section.scorecard is not None else ()
+        levels = {(row.metric, str(row.treatment)): row.effect.baseline for row in rows}
         for readout in section.curves:
             curve = readout.curve
             limits = curve.conf_int(result.level)
             for j, label in enumerate(curve.index):
                 sequence = readout.always_valid[j] if readout.always_valid else (None, None)
-                yield {
+                row = {
                     "section": section.name,
                     "metric": readout.metric,
                     "unit": section.units.get(readout.metric, ""),
@@ -325,6 +329,7 @@ def curve_rows(result: StudyResult) -> Iterator[dict[str, Any]]:
                     "p_adjusted": readout.p_adjusted[j] if readout.p_adjusted else None,
                     "method": curve.method,
                 }
+                yield rounded_row(row, level=levels.get((readout.metric, readout.treatment)))
 
 
 def policy_rows(result: StudyResult) -> Iterator[dict[str, Any]]:
@@ -336,7 +341,7 @@ def policy_rows(result: StudyResult) -> Iterator[dict[str, Any]]:
                 if effect is None:
                     continue
                 low, high = effect.conf_int(result.level)
-                yield {
+                row = {
                     "section": section.name,
                     "policy": policy.name,
                     "reward": policy.reward,
@@ -350,6 +355,7 @@ def policy_rows(result: StudyResult) -> Iterator[dict[str, Any]]:
                     "n_clusters": effect.n_clusters,
                     "estimator": effect.method,
                 }
+                yield rounded_row(row, level=effect.estimate)
 
 
 OVERLAP = (
@@ -370,11 +376,8 @@ def overlap_rows(result: StudyResult) -> Iterator[dict[str, Any]]:
     """One row for each policy: what its importance weights look like."""
     for section in result.sections:
         for policy in section.policies:
-            yield {
-                "section": section.name,
-                "policy": policy.name,
-                **{name: getattr(policy.diagnostics, name) for name in OVERLAP},
-            }
+            found = {name: getattr(policy.diagnostics, name) for name in OVERLAP}
+            yield {"section": section.name, "policy": policy.name, **rounded_row(found)}
 
 
 def weight_rows(result: StudyResult) -> Iterator[dict[str, Any]]:
@@ -383,7 +386,7 @@ def weight_rows(result: StudyResult) -> Iterator[dict[str, Any]]:
         for policy in section.policies:
             histogram = policy.histogram
             for j, (rows, weight) in enumerate(zip(histogram.rows, histogram.weight, strict=True)):
-                yield {
+                row = {
                     "section": section.name,
                     "policy": policy.name,
                     "from_weight": 10.0 ** histogram.edges[j],
@@ -391,13 +394,14 @@ def weight_rows(result: StudyResult) -> Iterator[dict[str, Any]]:
                     "share_of_rows": rows,
                     "share_of_weight": weight,
                 }
+                yield rounded_row(row)
 
 
 def check_rows(result: StudyResult) -> Iterator[dict[str, Any]]:
     """One row for each check."""
     for section in result.sections:
         for check in section.checks:
-            yield {
+            row = {
                 "section": section.name,
                 "check": check.name,
                 "kind": check.kind,
@@ -405,3 +409,4 @@ def check_rows(result: StudyResult) -> Iterator[dict[str, Any]]:
                 "finding": check.finding,
                 "p_value": check.p_value,
             }
+            yield rounded_row(row)

@@ -31,6 +31,8 @@ _SINGLE = (
 _SEVERAL = ("segments", "covariates", "covariate_ratio", "by", "features")
 _FILTERS = ("rows", "on_policy", "target_log")
 
+_LEAST_GUARDED = 0.5
+
 _KEYS = frozenset({"unit", "cluster", "also_cluster", "per"})
 _CELLS = frozenset({"day", "segments"})
 _ALSO_CELLS = frozenset(
@@ -89,6 +91,13 @@ def contradictions(study: Study) -> Iterator[tuple[Place, str]]:
         for name, metric in study.metrics.items():
             yield from _clashes(around, list(_roles(("metrics", name), metric)))
             yield from _against_metric(study.experiment, metric, ("metrics", name))
+    guarded = next((n for n, metric in study.metrics.items() if metric.role == "guardrail"), None)
+    if guarded is not None and study.report.level <= _LEAST_GUARDED:
+        yield (
+            ("report", "level"),
+            f"the level must be above {_LEAST_GUARDED} with guardrails, whose bounds are "
+            f"one-sided; metric {guarded!r} is one; got {study.report.level}; 0.95 is usual",
+        )
     for i, policy in enumerate(study.off_policy):
         yield from _clashes([], list(_roles(("off_policy", i), policy)))
 

@@ -284,6 +284,9 @@ def weights(histogram: WeightHistogram, *, title: str, description: str) -> Weig
     )
 
 
+_LEAST_APART = 1e-9  # of their size: nearer values stand on one place
+
+
 @dataclass(frozen=True, slots=True)
 class _Axis:
     """A linear axis from values to drawing units, with round ticks."""
@@ -297,7 +300,9 @@ class _Axis:
     def over(cls, values: Sequence[float], start: float, end: float) -> _Axis:
         """The axis that holds all values, with a little room."""
         low, high = min(values), max(values)
-        room = 0.04 * (high - low) or max(abs(high), 1.0) * 0.1
+        size = max(abs(low), abs(high))
+        apart = high - low > _LEAST_APART * size
+        room = 0.04 * (high - low) if apart else max(size, 1.0) * 0.1
         return cls(low - (room if low < 0 else 0), high + room, start, end)
 
     def at(self, value: float) -> float:

@@ -90,9 +90,7 @@ def test_ab_test_superpopulation_standard_error_is_that_of_the_estimate_over_pop
     assert np.mean(fixed) < 0.6 * spread
 
 
-@pytest.mark.filterwarnings(
-    "ignore:.*(control level|one cluster):causal.effect.EstimationWarning"
-)
+@pytest.mark.filterwarnings("ignore:.*(control level|one cluster):causal.effect.EstimationWarning")
 def test_ab_test_population_errors_hold_with_clusters_and_for_relative_effects():
     # the effect of a cluster grows with x: the clusters that were drawn make most of the error
     rng = np.random.default_rng(5)

@@ -345,9 +345,7 @@ def test_ab_test_finds_infinity_also_beside_a_gap(kind, tmp_path):
         ab_test(table, metric=metric, arm="arm")
 
 
-@pytest.mark.filterwarnings(
-    "ignore:.*(control level|one cluster):causal.effect.EstimationWarning"
-)
+@pytest.mark.filterwarnings("ignore:.*(control level|one cluster):causal.effect.EstimationWarning")
 def test_ab_test_judges_missing_values_by_clusters():
     rng = np.random.default_rng(2)
     warned = 0

@@ -445,6 +445,31 @@ def test_check_of_any_table_asks_for_whole_files_rows_and_finite_numbers(livelif
     assert (code, err) == (3, ["livelift: absent.parquet: no such file"])
 
 
+def test_check_of_any_table_reads_every_column_of_every_file(livelift, folder):
+    log().assign(extra=np.inf).to_parquet(folder / "log" / "b.parquet")
+    code, _, err = livelift("check", "log", "--schema", "any", cwd=folder)
+    assert code == 3
+    assert err == [
+        "livelift: log: warning: column 'extra' is not in log/a.parquet",
+        "livelift: log: extra must be finite; 400 rows are not",
+    ]
+    log().assign(extra=1.5).to_parquet(folder / "log" / "b.parquet")
+    code, out, err = livelift("check", "log", "--schema", "any", cwd=folder)
+    assert (code, out) == (0, "log: 800 rows, 5 columns, no error\n")
+    assert err == ["livelift: log: warning: column 'extra' is not in log/a.parquet"]
+
+
+def test_check_of_any_table_takes_kinds_that_the_report_takes(livelift, folder):
+    log().assign(click=0.5).to_parquet(folder / "log" / "b.parquet")
+    code, out, err = livelift("check", "log", "--schema", "any", cwd=folder)
+    assert (code, out, err) == (0, "log: 800 rows, 4 columns, every rule holds\n", [])
+    log().assign(click="yes").to_parquet(folder / "log" / "b.parquet")
+    code, _, err = livelift("check", "log", "--schema", "any", cwd=folder)
+    assert code == 3
+    assert len(err) == 1
+    assert "column 'click' must be of one kind in all files; it is int64 and" in err[0]
+
+
 @pytest.mark.slow
 def test_the_shipped_example_works_from_its_own_folder(livelift, tmp_path):
     spec = importlib.util.spec_from_file_location("maker", ROOT / "examples" / "make_study_data.py")

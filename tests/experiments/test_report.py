@@ -413,9 +413,75 @@ def test_report_document_has_the_specified_keys_and_every_number_at_12_digits():
     assert len(document["curves"]) == 14
     assert document["warnings"][1].startswith("two: ")
     relative = document["scorecard"][0]["relative"]
-    assert relative == float(f"{1.24 / 154.1:.12g}") != 1.24 / 154.1
+    assert relative == round(1.24 / 154.1, 11) != 1.24 / 154.1
     assert document["scorecard"][2]["p_adjusted"] is None
     assert json.loads(json.dumps(document, allow_nan=False)) == document
+
+
+def shaken(effect, by):
+    """The effect with its estimate moved by a few last bits of the control level."""
+    return replace(effect, estimate=effect.estimate + by * effect.baseline)
+
+
+def test_report_document_hides_the_last_bits_of_sums():
+    def document(by):
+        near_0 = shaken(effect(1.234567e-5, 2.345678e-2, 154.123), by)
+        one = row("watch", "goal", near_0, "better", 0.01234567 * (1 + 50 * by), reduction=by)
+        card = Scorecard((one,), None, 4_000, (), *decision((one,), None))
+        curve = curves("watch")[1]
+        curve = replace(curve, curve=replace(curve.curve, estimate=[1e-9 + by * 154.123, 2.9]))
+        return report_document(
+            study_result(section(scorecard=card, curves=(curve,))), created_at="now"
+        )
+
+    one, two = document(1e-15), document(-1e-15)
+    assert one == two
+    assert one["scorecard"][0]["estimate"] == 1.2346e-5
+    assert one["scorecard"][0]["std_error"] == 0.02345678
+    assert one["scorecard"][0]["p_adjusted"] == 0.01234567
+    assert one["scorecard"][0]["variance_reduction"] == 0
+    assert document(1e-9)["scorecard"] != one["scorecard"]
+
+
+def test_render_shows_a_dash_where_no_variance_was_saved(tmp_path):
+    value = effect(1.24, 0.475, 154.1)
+    rows = [row("watch", "goal", value, "better", 0.01, reduction=0.31)]
+    rows.append(row("ctr", "goal", value, "inconclusive", reduction=-4.44e-16))
+    card = Scorecard(tuple(rows), None, 10, (), "no decision", "unproven.")
+    files, page = written(tmp_path, study_result(section(scorecard=card)))
+    assert "31.0\N{NO-BREAK SPACE}%" in files.html.read_text("utf-8")
+    assert "10^" not in page.words
+    card = Scorecard(tuple(rows[1:]), None, 10, (), "no decision", "unproven.")
+    _, page = written(tmp_path / "none", study_result(section(scorecard=card)))
+    assert "Variance saved" not in page.words
+
+
+def test_render_says_of_triggered_studies_only_that_curves_read_all_units(tmp_path):
+    triggered = {("watch", "B"): effect(2.0, 0.8, 150.0, details={"trigger_rate": 0.5})}
+    _, page = written(tmp_path, study_result(section(triggered=triggered)))
+    assert "These effects are read from all units, triggered or not." in page.words
+    assert "sharper" not in page.words
+
+
+def test_render_explains_the_error_over_the_population_of_a_curve_alone(tmp_path):
+    by_day, by_segment = curves("watch")
+    method = "difference in means, HC2, error over the population"
+    changed = replace(by_segment, curve=replace(by_segment.curve, method=method))
+    _, page = written(tmp_path, study_result(section(curves=(by_day, changed))))
+    assert "takes the mean of the covariates as known" in page.words
+    assert f"watch by kind {method}" in page.words
+
+
+def test_report_document_reads_a_curve_with_degrees_of_freedom_of_its_points(tmp_path):
+    by_segment = curves("watch")[1]
+    changed = replace(by_segment, curve=replace(by_segment.curve, df=(4.0, 400.0)))
+    result = study_result(section(curves=(changed,)))
+    rows = report_document(result, created_at="now")["curves"]
+    limits = [changed.curve.at(label).conf_int(0.95) for label in changed.curve.index]
+    for entry, (low, high) in zip(rows, limits, strict=True):
+        assert (entry["low"], entry["high"]) == pytest.approx((low, high), rel=1e-9)
+    assert rows[0]["high"] - rows[0]["low"] > 1.3 * (rows[1]["high"] - rows[1]["low"])
+    written(tmp_path, result)
 
 
 def test_report_document_differs_only_in_time_and_provenance_between_runs():

@@ -11,13 +11,12 @@ import pandas as pd
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
+from study_log import EXPERIMENT, METRICS, POLICY, make_log, study, write_log
 
-from causal.decisions.off_policy import off_policy_value
 from causal.effect import EstimationWarning
 from experiments.ab import Mean, Ratio, ab_curve, ab_test, ab_tests
 from experiments.answer import agreement, three_sentences
 from experiments.errors import DataError, StudyError
-from experiments.policy_readout import weight_histogram
 from experiments.report import render, report_document
 from experiments.sequential import confidence_sequence
 from experiments.srm import srm_test
@@ -33,65 +32,10 @@ pytestmark = pytest.mark.filterwarnings("ignore:fetch_arrow_table:DeprecationWar
 REFERENCE = Path(__file__).parents[1] / "reference" / "open_bandit_report.json"
 EXACT, MODELLED = 1e-9, 1e-6  # relative; trees differ in the last bits between processors
 
-EXPERIMENT = {"arm": "arm", "control": "A", "cluster": "viewer_id"}
-METRICS = {
-    "watch": {
-        "kind": "mean",
-        "outcome": "watch_s",
-        "per": "viewer_id",
-        "covariates": ["watch_s_before"],
-    },
-    "ctr": {"kind": "ratio", "numerator": "click", "denominator": "impression"},
-}
-POLICY = {"name": "new", "reward": "click", "propensity": "propensity", "target": "p_new"}
-ROOMS = np.array(["a", "b", "c"])
-LOGGED = np.array([[0.5, 0.3, 0.2], [0.2, 0.2, 0.6]])
-TARGET = np.array([[0.1, 0.3, 0.6], [0.6, 0.3, 0.1]])
-
-
-def make_log(n_viewers=600, seed=1):
-    """Rows of requests; viewers have ids that no other number of a report contains."""
-    rng = np.random.default_rng(seed)
-    viewer = np.repeat(np.arange(n_viewers), 1 + rng.poisson(3, n_viewers))
-    n = len(viewer)
-    taste = rng.lognormal(0, 0.4, n_viewers)
-    scene = rng.integers(0, 2, n)
-    room = (LOGGED[scene].cumsum(axis=1) < rng.random((n, 1))).sum(axis=1)
-    return pd.DataFrame(
-        {
-            "viewer_id": [f"viewer-{777_000_000 + v}" for v in viewer],
-            "household": viewer // 2,
-            "arm": np.where(rng.random(n_viewers) < 0.5, "B", "A")[viewer],
-            "day": [f"2026-11-{1 + d:02d}" for d in rng.integers(0, 4, n)],
-            "kind": np.where(rng.random(n_viewers) < 0.4, "new", "old")[viewer],
-            "scene": scene,
-            "room": ROOMS[room],
-            "click": (rng.random(n) < 0.3).astype(int),
-            "impression": 1,
-            "watch_s": taste[viewer] * rng.exponential(10, n),
-            "watch_s_before": taste[viewer],
-            "propensity": LOGGED[scene, room],
-            "p_new": TARGET[scene, room],
-        }
-    )
-
 
 @pytest.fixture
 def data(tmp_path):
-    frame = make_log()
-    (tmp_path / "log").mkdir()
-    half = len(frame) // 2
-    frame[:half].to_parquet(tmp_path / "log" / "a.parquet", index=False)
-    frame[half:].to_parquet(tmp_path / "log" / "b.parquet", index=False)
-    return tmp_path, frame
-
-
-def study(folder, log="log/*.parquet", **parts):
-    asked = parts if {"experiment", "off_policy"} & set(parts) else {"experiment": EXPERIMENT}
-    if "experiment" in asked:
-        asked = {"metrics": METRICS, **asked}
-    made = {"version": 1, "title": "t", "data": {"log": log}, **asked}
-    return Study.model_validate(made).located(str(folder / "study.yaml"))
+    return tmp_path, write_log(tmp_path)
 
 
 def test_run_study_scorecard_equals_ab_tests_on_the_same_rows(data):
@@ -126,6 +70,24 @@ def test_run_study_reads_files_folders_and_patterns_alike(data, log):
     assert section.log.arms == {"A": frame[frame.arm == "A"].viewer_id.nunique()} | {
         "B": frame[frame.arm == "B"].viewer_id.nunique()
     }
+
+
+@pytest.mark.parametrize(
+    "log",
+    [
+        ["log/a.parquet", "log/../log/a.parquet", "log/b.parquet"],
+        ["log", "log/*.parquet"],
+        ["log/a.parquet", "ABSOLUTE/a.parquet", "log/b.parquet"],
+    ],
+)
+def test_run_study_counts_a_file_of_two_spellings_once(data, log):
+    folder, frame = data
+    log = [name.replace("ABSOLUTE", str((folder / "log").resolve())) for name in log]
+    section = run_study(study(folder, log, off_policy=[POLICY], experiment=EXPERIMENT)).sections[0]
+    assert section.log.n_rows == len(frame)
+    assert section.log.files == ("log/a.parquet", "log/b.parquet")
+    assert section.policies[0].logging.n_obs == len(frame)
+    assert sum(section.log.arms.values()) == frame.viewer_id.nunique()
 
 
 def test_run_study_curves_equal_ab_curve_with_the_confidence_sequence_of_each_day(data):
@@ -173,6 +135,20 @@ def test_run_study_second_look_equals_ab_test_with_the_other_cluster(data):
     assert found.std_error == pytest.approx(other.std_error, rel=1e-9)
     assert "household" in found.details["why"]
     assert found.n_clusters == frame.household.nunique()
+
+
+def test_run_study_leaves_a_metric_out_of_a_second_look_that_cuts_its_units(data):
+    folder, frame = data
+    experiment = {**EXPERIMENT, "also_cluster": "day"}
+    section = run_study(study(folder, experiment=experiment)).sections[0]
+    assert set(section.second_look) == {("ctr", "B")}
+    assert section.second_look["ctr", "B"].n_clusters == frame.day.nunique()
+    expected = (
+        "watch has no second look: it is summed to 'viewer_id', and some of these have rows in "
+        "several of 'day'"
+    )
+    assert section.warnings.count(expected) == 1
+    assert not any("777000" in text for text in section.warnings)
 
 
 @pytest.mark.parametrize("cluster", [None, "viewer_id", "household"])
@@ -256,104 +232,56 @@ def test_run_study_counts_repeated_rows_and_checks_a_log_of_scored_treatments(da
     assert any(text.startswith("log schema: ") for text in result.failures)
 
 
-def test_run_study_values_equal_off_policy_value_with_the_true_policy(data):
+def test_run_study_locates_a_refused_trigger(data):
     folder, frame = data
-    entry = {**POLICY, "action": "room", "features": ["scene"], "methods": ["ips", "snips", "dr"]}
-    policy = run_study(study(folder, off_policy=[entry])).sections[0].policies[0]
-    for method in ("ips", "snips", "dr"):
-        alone = off_policy_value(
-            frame,
-            reward="click",
-            propensity="propensity",
-            target_policy=TARGET[frame.scene],
-            actions=list(ROOMS),
-            action="room",
-            features=["scene"],
-            method=method,
-        )
-        assert policy.estimates[method].estimate == pytest.approx(alone.estimate, rel=1e-9)
-        assert policy.estimates[method].std_error == pytest.approx(alone.std_error, rel=1e-9)
-    assert policy.logging.estimate == pytest.approx(frame.click.mean(), rel=1e-12)
-    expected = frame.click.std() / np.sqrt(len(frame))
-    assert policy.logging.std_error == pytest.approx(expected, rel=1e-9)
-    assert policy.n_rewards == frame.click.sum()
-
-
-def test_run_study_compares_with_the_rows_that_the_target_earned_itself(data):
-    folder, frame = data
-    entry = {**POLICY, "rows": {"arm": "A"}, "on_policy": {"arm": "B"}, "methods": ["ips"]}
-    policy = run_study(study(folder, off_policy=[entry])).sections[0].policies[0]
-    assert policy.on_policy.estimate == pytest.approx(frame[frame.arm == "B"].click.mean())
-    assert policy.estimates["ips"].n_obs == (frame.arm == "A").sum()
-    assert "was earned on-policy; the estimate agrees with it" in agreement(policy, 0.95)
-
-
-@pytest.mark.parametrize(
-    ("change", "expected"),
-    [
-        ({"rows": {"arm": "C"}}, "off_policy.0.rows: no row has arm = C"),
-        (
-            {"rows": {"arm": 1}},
-            "off_policy.0.rows.arm: the value must be of the column's kind, large_string, such as "
-            '"A"; got 1; write text and dates in quotes, numbers and true or false not',
-        ),
-        (
-            {"rows": {"scene": "1"}},
-            "off_policy.0.rows.scene: the value must be of the column's kind, int64, such as ",
-        ),
-        (
-            {"on_policy": {"scene": True}},
-            "off_policy.0.on_policy.scene: the value must be of the column's kind, int64, such as ",
-        ),
-        ({"on_policy": {"day": "x"}}, "off_policy.0.on_policy: no row has day = x"),
-        (
-            {"methods": ["dr"], "action": "room"},
-            "off_policy.0.target: 'p_new' must be a function of 'room' and of the features for dr",
-        ),
-        (
-            {"methods": ["dr"], "action": "room", "features": ["scene", "viewer_id"]},
-            "off_policy.0.target: the probabilities of all actions must sum to 1 in each cell",
-        ),
-        ({"reward": "clik"}, "off_policy.0.reward: column 'clik' is not in log/*.parquet"),
-        ({"propensity": "room"}, "off_policy.0.propensity: column 'room' must hold numbers"),
-    ],
-)
-def test_run_study_refuses_a_policy_and_names_the_place(data, change, expected):
-    folder, _ = data
-    asked = study(folder, off_policy=[{**POLICY, **change}])
+    frame = frame.assign(seen=(frame.index == frame[frame.arm == "A"].index[0]).astype(int))
+    frame.to_parquet(folder / "log" / "a.parquet")
+    (folder / "log" / "b.parquet").unlink()
+    experiment = {**EXPERIMENT, "trigger": "seen"}
     with pytest.raises(DataError) as caught:
-        run_study(asked)
+        run_study(study(folder, experiment=experiment, metrics={"ctr": METRICS["ctr"]}))
+    expected = "experiment.trigger: every arm needs at least 2 triggered"
     assert str(caught.value).startswith(f"{folder / 'study.yaml'}: {expected}")
 
 
-def test_run_study_names_file_and_rows_of_a_refused_propensity(data):
-    folder, _ = data
-    second = pd.read_parquet(folder / "log" / "b.parquet")
-    of_a = np.flatnonzero(second.arm == "A")
-    second.loc[of_a[[3, 5]], "propensity"] = [1.3, np.nan]
-    second.loc[second.index[second.arm == "B"], "propensity"] = -1.0
-    second.to_parquet(folder / "log" / "b.parquet", index=False)
-    with pytest.raises(DataError) as caught:
-        run_study(study(folder, off_policy=[{**POLICY, "rows": {"arm": "A"}}]))
-    assert str(caught.value) == (
-        f"log/b.parquet: propensity must be in (0, 1]; 2 rows are not, e.g. rows {of_a[3]}, "
-        f"{of_a[5]} (1.3, missing); log the probability with which the shown action was chosen"
-    )
-
-
-def test_run_study_compares_dates_with_text(data):
+@pytest.mark.parametrize(
+    ("change", "option", "words"),
+    [
+        ({"control": False}, "control", "got false; YAML reads no, off and false"),
+        (
+            {"control": "no", "treatment": True},
+            "treatment",
+            "got true; YAML reads yes, on and true",
+        ),
+        (
+            {"control": "no", "expected_share": {"no": 0.5, True: 0.5}},
+            "expected_share",
+            "got true; YAML reads yes, on and true",
+        ),
+    ],
+)
+def test_run_study_says_to_quote_an_arm_that_yaml_reads_as_a_truth_value(
+    data, change, option, words
+):
     folder, frame = data
-    day = pd.to_datetime(frame.day)
-    frame.assign(date=day.dt.date, time=day).to_parquet(folder / "log" / "a.parquet")
+    frame["arm"] = np.where(frame.arm == "A", "no", "yes")
+    frame.to_parquet(folder / "log" / "a.parquet")
     (folder / "log" / "b.parquet").unlink()
-    entries = [
-        {**POLICY, "name": column, "rows": {column: "2026-11-02"}} for column in ("date", "time")
-    ]
-    for policy in run_study(study(folder, off_policy=entries)).sections[0].policies:
-        assert policy.logging.n_obs == (frame.day == "2026-11-02").sum()
-    entry = {**POLICY, "rows": {"date": "yesterday"}}
-    with pytest.raises(DataError, match=r'rows\.date: .* such as "2026-11-0\d"; got "yesterday"'):
-        run_study(study(folder, off_policy=[entry]))
+    experiment = {"arm": "arm", "cluster": "viewer_id", **change}
+    with pytest.raises(DataError) as caught:
+        run_study(study(folder, experiment=experiment))
+    place = f"{folder / 'study.yaml'}: experiment.{option}: column 'arm' holds text; {words}"
+    assert str(caught.value) == f"{place} without quotes as that: put the label in quotes"
+
+
+def test_run_study_takes_true_and_false_as_arms_of_a_column_of_them(data):
+    folder, frame = data
+    frame["arm"] = frame.arm == "B"
+    frame.to_parquet(folder / "log" / "a.parquet")
+    (folder / "log" / "b.parquet").unlink()
+    experiment = {**EXPERIMENT, "control": False}
+    card = run_study(study(folder, experiment=experiment)).sections[0].scorecard
+    assert [row.treatment for row in card.rows] == [True, True]
 
 
 @pytest.mark.parametrize(
@@ -462,6 +390,25 @@ def test_run_study_twice_gives_the_same_document_apart_from_time(data):
     assert {key for key in one if one[key] != two[key]} == {"created_at"}
 
 
+def test_run_study_gives_the_same_document_on_any_number_of_threads(tmp_path, monkeypatch):
+    """Sums of 100,000 rows on several threads differ in their last bits from run to run."""
+    frame = make_log(n_viewers=25_000, seed=4)
+    frame["watch_s"] = frame.watch_s + 1_000  # effects are small beside the control level
+    (tmp_path / "log").mkdir()
+    for i in range(4):
+        frame[i::4].to_parquet(tmp_path / "log" / f"{i}.parquet", index=False)
+    experiment = {**EXPERIMENT, "day": "day", "segments": ["kind"]}
+    mean = {"kind": "mean", "outcome": "watch_s", "covariates": ["watch_s_before"]}
+    asked = study(
+        tmp_path, experiment=experiment, metrics={**METRICS, "raw": mean}, off_policy=[POLICY]
+    )
+    documents = []
+    for threads in ("1", "2", "2"):
+        monkeypatch.setenv("LIVELIFT_THREADS", threads)
+        documents.append(report_document(run_study(asked), created_at="now"))
+    assert documents[0] == documents[1] == documents[2]
+
+
 def test_provenance_changes_with_the_content_of_the_data_and_of_the_study(data):
     folder, frame = data
     one = run_study(study(folder)).provenance
@@ -474,18 +421,6 @@ def test_provenance_changes_with_the_content_of_the_data_and_of_the_study(data):
     assert changed == [True, False]
     other = run_study(study(folder, experiment={**EXPERIMENT, "adjustment": "none"})).provenance
     assert other["study"]["sha256"] != one["study"]["sha256"]
-
-
-def test_weight_histogram_holds_every_weight_once():
-    weights = np.array([0.0, 0.1, 1.0, 1.0, 10.0])
-    histogram = weight_histogram(weights)
-    assert histogram.edges[0] <= -1
-    assert histogram.edges[-1] >= 1
-    assert sum(histogram.rows) == pytest.approx(0.8)
-    assert sum(histogram.weight) == pytest.approx(1.0)
-    assert histogram.zero == pytest.approx(0.2)
-    with pytest.raises(ValueError, match="weight above 0"):
-        weight_histogram(np.zeros(3))
 
 
 @pytest.fixture(scope="module")

@@ -3,16 +3,19 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 
 import numpy as np
 import pandas as pd
 import pytest
 
-from causal.effect import Effect
+from causal.effect import Effect, EffectCurve
 from experiments.ab import Mean, ab_test
 from experiments.report import render
+from experiments.scorecard import ScorecardRow
+from experiments.sequential import confidence_sequence
 from experiments.study import run_study
-from experiments.study_effects import population_error
+from experiments.study_effects import over_population, population_curve, population_error
 from experiments.study_schema import Study
 
 # ibis calls DuckDB under a name that DuckDB is about to drop
@@ -109,3 +112,89 @@ def test_population_error_is_used_above_one_percent_at_any_scale(scale, whole, s
         estimate=scale, std_error=scale, estimand="ate", method="Lin", n_obs=9, details=details
     )
     assert population_error(effect).std_error == pytest.approx(shown * scale, rel=1e-9, abs=0)
+
+
+def with_covariance(**population):
+    """A loss of 1 % that is proven not to exceed 2 % by the regression's own errors alone."""
+    return Effect(
+        estimate=-1.0,
+        std_error=0.55,
+        estimand="ate",
+        method="Lin",
+        n_obs=900,
+        baseline=100.0,
+        baseline_variance=0.1,
+        baseline_cov=-0.1,
+        details={f"superpopulation_{name}": value for name, value in population.items()},
+    )
+
+
+def test_population_error_takes_the_control_level_along_for_relative_intervals():
+    effect = with_covariance(std_error=0.6, baseline_variance=0.4, baseline_cov=0.2)
+    shown = population_error(effect)
+    assert (shown.std_error, shown.baseline_variance, shown.baseline_cov) == (0.6, 0.4, 0.2)
+    expected = replace(effect, std_error=0.6, baseline_variance=0.4, baseline_cov=0.2)
+    assert shown.relative_conf_int() == expected.relative_conf_int()
+    assert shown.relative_conf_int() != replace(effect, std_error=0.6).relative_conf_int()
+    near = with_covariance(std_error=0.553, baseline_variance=0.4, baseline_cov=0.2)
+    assert population_error(near) is near
+    alone = population_error(with_covariance(std_error=0.6))
+    assert (alone.std_error, alone.baseline_variance, alone.baseline_cov) == (0.6, 0.1, -0.1)
+
+
+def test_over_population_decides_a_guardrail_by_the_error_over_the_population():
+    metric = Mean("y", role="guardrail", margin=0.02)
+    effects = [
+        with_covariance(std_error=0.55, baseline_variance=0.1, baseline_cov=-0.1),
+        with_covariance(std_error=0.7, baseline_variance=0.2, baseline_cov=0.0),
+    ]
+    rows = [ScorecardRow("y", "guardrail", "B", e, 1.0, "non-inferior", e, 0.0) for e in effects]
+    found = over_population(rows, {"y": metric}, "holm", 0.95)
+    assert [row.verdict for row in found] == ["non-inferior", "inconclusive"]
+
+
+def test_population_curve_scales_the_joint_covariance_where_a_label_differs_by_one_percent():
+    cov = np.array([[1.0, 0.5, 0.0], [0.5, 4.0, 0.0], [0.0, 0.0, 0.0]])
+    common = {"estimand": "ate", "method": "Lin, cumulative", "n_obs": 900}
+    curve = EffectCurve(
+        index=(1, 2, 3),
+        index_name="day",
+        estimate=[1.0, 2.0, 3.0],
+        cov=cov,
+        details={"superpopulation_std_error": [1.5, 2.0, 0.0]},
+        **common,
+    )
+    shown = population_curve(curve)
+    assert shown.std_error == pytest.approx([1.5, 2.0, 0.0])
+    assert shown.cov[0, 1] == pytest.approx(0.75)
+    assert shown.method == "Lin, cumulative, error over the population"
+    wide, narrow = (confidence_sequence(c.at(1), n=900) for c in (shown, curve))
+    assert wide.high - wide.low > 1.4 * (narrow.high - narrow.low)
+    for whole in ([1.005, 2.0, 0.0], [0.5, 2.0, 0.0]):
+        same = replace(curve, details={"superpopulation_std_error": whole})
+        assert population_curve(same) is same
+    plain = replace(curve, details={})
+    assert population_curve(plain) is plain
+
+
+def test_run_study_uses_the_error_over_the_population_in_curves(tmp_path):
+    frame = make_triggered()
+    frame["kind"] = np.where(frame.viewer_id % 2, "odd", "even")
+    frame["day"] = frame.viewer_id % 4
+    frame.to_parquet(tmp_path / "units.parquet", index=False)
+    study = {
+        "version": 1,
+        "title": "t",
+        "data": {"log": "units.parquet"},
+        "experiment": {
+            **{"arm": "arm", "control": "A", "treatment": "B", "unit": "viewer_id"},
+            **{"day": "day", "segments": ["kind"]},
+        },
+        "metrics": {"watch": {"kind": "mean", "outcome": "watch_s", "covariates": ["before"]}},
+    }
+    result = run_study(Study.model_validate(study).located(str(tmp_path / "study.yaml")))
+    for readout in result.sections[0].curves:
+        curve = readout.curve
+        whole = np.array(curve.details["superpopulation_std_error"])
+        assert curve.std_error == pytest.approx(whole, rel=1e-9)
+        assert curve.method.endswith(", error over the population")

@@ -301,6 +301,12 @@ OTHER = "already; name a different column for one of them"
             "out",
         ),
         (
+            "level: 0.95",
+            "level: 0.5",
+            "line 10: report.level: the level must be above 0.5 with guardrails, whose bounds are "
+            "one-sided; metric 'crash' is one; got 0.5; 0.95 is usual",
+        ),
+        (
             "target: p_new",
             "target_policy: {a: 0.5, b: 0.2}",
             "line 9: off_policy.0.target_policy: probabilities in [0, 1] that sum to 1 over all "

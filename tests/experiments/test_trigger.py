@@ -189,9 +189,7 @@ def test_trigger_covariance_with_the_control_level_is_the_jackknifes():
     assert effect.baseline_variance == pytest.approx(jackknife[1, 1], rel=0.03)
 
 
-@pytest.mark.filterwarnings(
-    "ignore:.*(control level|one cluster):causal.effect.EstimationWarning"
-)
+@pytest.mark.filterwarnings("ignore:.*(control level|one cluster):causal.effect.EstimationWarning")
 def test_trigger_with_clusters_across_arms_counts_records_for_the_sample_ratio():
     rng = np.random.default_rng(0)
     n = 8000

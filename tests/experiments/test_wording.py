@@ -7,7 +7,7 @@ import re
 from dataclasses import replace
 
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from causal.effect import Effect
@@ -85,6 +85,7 @@ def test_lists_and_counts_read_as_english():
 
 
 @given(st.floats(-1e9, 1e9), st.floats(1e-6, 1e9))
+@example(middle=562949953.8827643, half=1e-06)
 def test_axis_ticks_are_round_increasing_and_inside(middle, half):
     low, high = middle - half, middle + half
     drawn = svg.forest(

@@ -1,4 +1,4 @@
-"""Store the numbers of the built-in study's report, rounded to 12 significant digits.
+"""Store the numbers of the built-in study's report, rounded as the report rounds them.
 
 Run it from the root of the repository after a change that is meant to move them:
 
