@@ -29,11 +29,13 @@ from causal.values import (
     finite,
     frozen_details,
     frozen_json,
+    holds_numbers,
     known_fields,
     not_negative,
     read_only,
     thawed_json,
     whole_number,
+    without_numbers,
 )
 from causal.words import estimand_in_words, number_in_words, p_in_words, unit_in_words
 
@@ -108,7 +110,7 @@ class Effect:
     def __post_init__(self) -> None:
         for name in ("estimate", "std_error"):
             object.__setattr__(self, name, finite(name, getattr(self, name)))
-        object.__setattr__(self, "df", degrees_of_freedom(self.df, 1))
+        object.__setattr__(self, "df", degrees_of_freedom(self.df))
         for name in ("baseline", "baseline_variance", "baseline_cov"):
             if getattr(self, name) is not None:
                 object.__setattr__(self, name, finite(name, getattr(self, name)))
@@ -448,9 +450,8 @@ class EffectCurve:
     def _critical_values(self, level: float, *, simultaneous: bool) -> float | NDArray[np.float64]:
         """Two-sided critical values of the points."""
         if not isinstance(self.df, tuple):
-            if simultaneous:
-                return sup_t_critical_value(self.cov, level, self.df)
-            return critical_value(level, self.df)
+            each = critical_value(level, self.df)
+            return sup_t_critical_value(self.cov, level, self.df) if simultaneous else each
         if simultaneous:
             level = 1 - 2 * lower_tail(-sup_t_critical_value(self.cov, level), None)
         return np.array([critical_value(level, df) for df in self.df])
@@ -463,9 +464,8 @@ class EffectCurve:
         df = np.array(self.df)[used]
         part = (weights**2 * np.diag(self.cov))[used]
         linked = np.any(self.cov[np.ix_(used, used)] != np.diag(np.diag(self.cov)[used]))
-        if linked or part.sum() == 0 or len(df) == 1:
-            return float(df.min())
-        return float(part.sum() ** 2 / np.sum(part**2 / df))
+        alone = linked or part.sum() == 0 or len(df) == 1
+        return float(df.min() if alone else part.sum() ** 2 / np.sum(part**2 / df))
 
     def average(self, weights: ArrayLike | Mapping[Any, float] | None = None) -> Effect:
         """Weighted average of the points as one effect.
@@ -490,8 +490,9 @@ class EffectCurve:
                 f"{self.index_name} {label!r} is not in the curve; it has {list(self.index)[:10]}"
             )
         here = np.zeros(len(self))
-        here[self.index.index(label)] = 1.0
-        return self._effect(here, {"at": {self.index_name: label}})
+        here[j := self.index.index(label)] = 1.0
+        own = {k: v[j] for k, v in self.details.items() if holds_numbers(v, len(self))}
+        return self._effect(here, {**own, "at": {self.index_name: label}})
 
     def test(self, null: ArrayLike = 0.0) -> WaldTest:
         """Joint Wald test that the curve equals `null` (a number or an array of shape (k,)).
@@ -501,9 +502,7 @@ class EffectCurve:
         """
         null = np.asarray(null, dtype=np.float64)
         if null.shape not in ((), self.estimate.shape):
-            raise ValueError(
-                f"null must be a number or {self.estimate.shape[0]} of them; got {null.shape}"
-            )
+            raise ValueError(f"null must be a number or {len(self)} of them; got {null.shape}")
         distance = self.estimate - null
         if not np.isfinite(distance).all():
             raise ValueError(f"null must be finite; got {null!r}")
@@ -587,7 +586,7 @@ class EffectCurve:
             n_obs=self.n_obs,
             n_clusters=self.n_clusters,
             df=self._df_of(weights),
-            details={**self.details, **details},
+            details={**without_numbers(self.details, len(self)), **details},
         )
 
 

@@ -22,6 +22,16 @@ def is_number(value: object) -> TypeGuard[float]:
     return isinstance(value, int | float | np.number) and not isinstance(value, bool)
 
 
+def holds_numbers(value: object, k: int) -> TypeGuard[tuple[float, ...]]:
+    """Whether a value is a tuple of k numbers."""
+    return isinstance(value, tuple) and len(value) == k and all(is_number(v) for v in value)
+
+
+def without_numbers(values: Mapping[str, JsonValue], k: int) -> dict[str, JsonValue]:
+    """The values that are no tuples of k numbers."""
+    return {name: value for name, value in values.items() if not holds_numbers(value, k)}
+
+
 def whole_number(name: str, value: object, least: int) -> int:
     """A whole number of at least so much; raises ValueError otherwise."""
     if not (is_number(value) and value % 1 == 0 and value >= least):
@@ -35,11 +45,11 @@ def not_negative(name: str, value: float) -> None:
         raise ValueError(f"{name} must be >= 0; got {value}")
 
 
-def degrees_of_freedom(df: object, k: int) -> float | tuple[float, ...] | None:
-    """Positive degrees of freedom: none, one number, or one for each of k > 1 points."""
+def degrees_of_freedom(df: object, k: int | None = None) -> float | tuple[float, ...] | None:
+    """Positive degrees of freedom: none, one number, or one for each of k points."""
     if df is None:
         return None
-    several = k > 1 and isinstance(df, tuple | list | np.ndarray)
+    several = k is not None and isinstance(df, tuple | list | np.ndarray)
     each = tuple(finite("df", d) for d in (df if several else (df,)))  # type: ignore[attr-defined]
     if several and len(each) != k:
         raise ValueError(f"df must be a number or {k} of them; got {len(each)}")

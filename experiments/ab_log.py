@@ -13,7 +13,14 @@ from causal.frame import Table, check_columns, column_names
 from causal.rows import Expression, column, open_rows, present, select
 from causal.words import number_in_words
 from experiments.metric import Mean, Metric, Ratio
-from experiments.records import Log, all_present, metric_columns, record_key, sums_rows
+from experiments.records import (
+    MOST_CROSSING,
+    Log,
+    all_present,
+    metric_columns,
+    record_key,
+    sums_rows,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -214,7 +221,7 @@ def _cluster_variance(
     """Variance of each arm's share of rows with gaps over clusters (or units); None without."""
     per = {log.record_key(m) for m in log.metrics} - {None}
     key = log.cluster or (per.pop() if len(per) == 1 else None)
-    if key is None:
+    if key is None or log.crossing_share(key, log.arms) > MOST_CROSSING:
         return None
     complete = all_present(gappy)
     alias = log.keys[key]

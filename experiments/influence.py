@@ -184,13 +184,29 @@ def clustered_errors(
     f = float(factor[0] ** 2)
     return Errors(
         cov=cov,
-        df=g - 1,
+        df=g - 1 if kind.startswith("CR") else _welch(value, levels, parameters, g - 1),
         baseline_variance=f * value["base"],
         baseline_cov=f * (value["cross"] - value["base"]),
         n_clusters=int(total.n[0]),
         clusters_by_arm=by_arm,
         largest_share=f * largest / float(cov[0, 0]) if k == 1 and cov[0, 0] > 0 else None,
     )
+
+
+def _welch(
+    value: Mapping[str, float],
+    levels: Sequence[tuple[Level, Level]],
+    parameters: int,
+    most: NDArray[np.float64],
+) -> NDArray[np.float64]:
+    """Welch-Satterthwaite degrees of freedom of every cell, `most` (of clusters) at most."""
+    df = most.astype(np.float64)
+    for k, pair in enumerate(levels):
+        v = np.array([value[f"a0_{k}"], value[f"a1_{k}"]])
+        if v.sum() > 0:
+            room = np.array([arm.n - parameters // 2 for arm in pair])
+            df[k] = min(v.sum() ** 2 / np.sum(v**2 / room), most[k])
+    return df
 
 
 def _cluster_sums(cells: tuple[Any, ...], control: object) -> dict[str, Expression]:
@@ -215,8 +231,14 @@ def _cluster_products(k: int) -> dict[str, Expression]:
     for i in range(k):
         products[f"in_cell{i}"] = _in_cell(i)
         products |= {f"in{a}_{i}": _in_arm(a, [i]) for a in (0, 1)}
+        products |= {f"a{a}_{i}": _squared(f"psi{a}_{i}") for a in (0, 1)}
         products |= {f"v{i}_{j}": _product(i, j) for j in range(i + 1)}
     return products
+
+
+def _squared(name: str) -> Expression:
+    """Formula of a column's square."""
+    return lambda c: c[name] * c[name]
 
 
 def _in_arm(arm: int, cells: Sequence[int]) -> Expression:

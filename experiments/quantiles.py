@@ -48,7 +48,7 @@ def arm_quantile(
     ValueError
         If l < 1 or u > n: too few records for that quantile at that level.
     """
-    shared = records.clusters == "coarser"
+    shared = not records.apart
     rows = records.rows.where(lambda c: c["arm"] == arm)
     rows = rows.brought(["y", "cluster"] if shared else ["y"])
     n = int(rows.sums([], {}).n[0])

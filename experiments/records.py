@@ -229,9 +229,11 @@ class Log:
         A key of which many values are in several arms was not what the arms were dealt to.
         """
         per = {self.record_key(m) for m in self.metrics} - {None}
-        key = self.unit or self.cluster or (per.pop() if len(per) == 1 else None)
-        dealt = key is not None and self.crossing_share(key, self.arms) <= MOST_CROSSING
-        return key if dealt else None
+        candidates = (self.unit, self.cluster, per.pop() if len(per) == 1 else None)
+        for key in candidates:
+            if key is not None and self.crossing_share(key, self.arms) <= MOST_CROSSING:
+                return key
+        return None
 
     def units(self, key: str, cell: str | None = None) -> Rows:
         """Sums of every metric's columns per arm, key (cluster) and cell."""

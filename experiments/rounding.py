@@ -17,14 +17,12 @@ AMOUNT, DERIVED, PROBABILITY, DECIMALS = 12, 10, 9, 9
 _AMOUNTS = frozenset(
     {
         "estimate",
-        "std_error",
         "low",
         "high",
         "control_level",
         "always_valid_low",
         "always_valid_high",
         "unadjusted_estimate",
-        "unadjusted_std_error",
     }
 )
 _PROBABILITIES = frozenset({"p_value", "p_adjusted"})
@@ -55,7 +53,7 @@ def rounded_to(number: float, digits: int, *, size: float = 0.0) -> float:
     """
     largest = max(abs(number), abs(size))
     if not math.isfinite(largest) or largest == 0:
-        return number
+        return number + 0.0
     # Read off the rounded size: 0.999... and 1.000... are one size in two runs.
     exponent = int(f"{largest:.5e}".split("e")[1])
     return round(number, digits - 1 - exponent) + 0.0
@@ -74,13 +72,15 @@ def rounded_row(row: Mapping[str, Any], *, level: float | None = None) -> dict[s
     Returns
     -------
     dict
-        Amounts have 12 significant digits of the larger of themselves and `level`; relative effects
-        12 of the larger of themselves and 1; p-values 9; what else is derived (degrees of freedom,
-        diagnostics) 10; what is 0 where nothing happened, such as the variance reduction, 9
-        decimals.
+        Amounts have 12 significant digits of the larger of themselves and `level`, but always six
+        of their standard error; relative effects 12 of the larger of themselves and 1; p-values 9;
+        what else is derived (standard errors, degrees of freedom, diagnostics) 10; what is 0 where
+        nothing happened, such as the variance reduction, 9 decimals.
     """
+    error = row.get("std_error")
+    size = min(level or 0.0, 1e6 * error if isinstance(error, float) and error > 0 else math.inf)
     return {
-        name: _rounded(name, value, level or 0.0) if isinstance(value, float) else value
+        name: _rounded(name, value, size) if isinstance(value, float) else value
         for name, value in row.items()
     }
 

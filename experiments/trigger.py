@@ -61,8 +61,7 @@ def diluted(records: Records, control: object, treatment: object, estimate: Esti
         df=tau.df,
         baseline=share.level,
         baseline_variance=share.level_variance,
-        baseline_cov=share.rate * share.control_rate * (tau.baseline_cov or 0.0)
-        + tau.estimate * share.cov,
+        baseline_cov=share.covariance(tau.estimate, tau.baseline_cov or 0.0),
         details={
             **tau.details,
             **_over_populations(tau, share),
@@ -93,8 +92,7 @@ def _over_populations(tau: Effect, share: _Share) -> dict[str, float]:
     return {
         "superpopulation_std_error": math.sqrt(max(variance, 0.0)),
         "superpopulation_baseline_variance": share.level_variance,
-        "superpopulation_baseline_cov": share.rate * share.control_rate * cov
-        + tau.estimate * share.cov,
+        "superpopulation_baseline_cov": share.covariance(tau.estimate, cov),
     }
 
 
@@ -132,8 +130,9 @@ def _complement(outside: Records, estimate: Estimate) -> Effect | None:
 class _Share:
     """Share of triggered units (of their denominator or weight) and control level over all units.
 
-    `cov` is the covariance of the two, `control_rate` the share among control units, `tau_cov` the
-    covariance of the share and the effect among triggered units: 0 unless clusters link them.
+    `cov` is the covariance of the two, `control_rate` the share among control units. `tau_cov` and
+    `rest_cov` are the covariances of the effect among triggered units with the share, and with the
+    rest of the control level (beside triggered control units): 0 unless clusters link them.
     """
 
     rate: float
@@ -143,6 +142,12 @@ class _Share:
     level_variance: float
     cov: float
     tau_cov: float
+    rest_cov: float
+
+    def covariance(self, tau: float, baseline_cov: float) -> float:
+        """Covariance of the diluted effect and the control level over all units."""
+        own = self.control_rate * baseline_cov + self.rest_cov
+        return self.rate * own + tau * self.cov
 
     @classmethod
     def of(cls, records: Records, control: object) -> _Share:
@@ -174,10 +179,12 @@ class _Share:
         level0, level1 = total["y0"] / d0, total["y1"] / d1
         tau0 = mine(inside(lambda c: (value(c) - level0 * size(c)) / d0))
         tau1 = theirs(inside(lambda c: (value(c) - level1 * size(c)) / d1))
+        level_score = mine(lambda c: (value(c) - level * size(c)) / total["control"])
         scores: dict[str, Expression] = {
             "u": lambda c: (triggered(c) - rate * size(c)) / total["all"],
-            "v": mine(lambda c: (value(c) - level * size(c)) / total["control"]),
+            "v": level_score,
             "t": lambda c: tau1(c) - tau0(c),
+            "rest": lambda c: level_score(c) - d0 / total["control"] * tau0(c),
             "control": mine(lambda c: c["y"] * 0.0 + 1.0),
         }
         rows = records.rows.derive(scores)
@@ -188,6 +195,7 @@ class _Share:
             "vv": lambda c: c["v"] * c["v"],
             "uv": lambda c: c["u"] * c["v"],
             "ut": lambda c: c["u"] * c["t"],
+            "rt": lambda c: c["rest"] * c["t"],
             "control": lambda c: select(c["control"] > 0, 1.0),
         }
         found = rows.sums([], products)
@@ -202,6 +210,7 @@ class _Share:
             level_variance=square["vv"] * few_control,
             cov=square["uv"] * few_control,
             tau_cov=0.0 if records.apart else square["ut"] * few,
+            rest_cov=0.0 if records.apart else square["rt"] * few_control,
         )
 
 

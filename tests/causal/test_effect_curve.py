@@ -258,3 +258,20 @@ def test_simultaneous_band_with_own_df_keeps_the_tail_of_the_normal_band():
 def test_curve_refuses_degrees_of_freedom_that_do_not_fit(df):
     with pytest.raises(ValueError, match="df must be"):
         curve(df=df)
+
+
+def test_curve_of_one_point_takes_a_tuple_or_a_number():
+    options = {"index": ("a",), "index_name": "s", "estimate": [1.0], "cov": [[0.5]]}
+    options |= {"estimand": "ate", "method": "m", "n_obs": 9}
+    one, other = (EffectCurve(**options, df=df) for df in ((4.0,), 4.0))
+    assert one.conf_int() == pytest.approx(other.conf_int())
+    assert EffectCurve.from_dict(json.loads(json.dumps(one.to_dict()))) == one
+    assert one.at("a").df == one.average().df == 4.0
+
+
+def test_curve_at_takes_a_points_own_details():
+    own = curve(details={"n_by_cell": [5, 6, 7], "covariates": ["x", "y", "z"], "unit": "s"})
+    assert own.at(own.index[1]).details["n_by_cell"] == 6
+    assert own.at(own.index[1]).details["covariates"] == ("x", "y", "z")
+    assert "n_by_cell" not in own.average().details
+    assert own.average().details["unit"] == "s"

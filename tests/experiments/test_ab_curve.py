@@ -118,6 +118,31 @@ def test_ab_curve_cumulative_ends_in_the_whole_with_its_limits(metric, options):
     assert curve.details.get("winsor") == effect.details.get("winsor")
 
 
+@pytest.mark.filterwarnings("ignore:.*cluster:causal.effect.EstimationWarning")
+@pytest.mark.parametrize("options", [{}, {"cumulative": True}, {"cluster": "viewer_id"}])
+def test_ab_curve_of_one_cell_is_the_test_of_it(options):
+    frame = log().assign(day=1)
+    curve = ab_curve(frame, metric="watch_s", arm="arm", by="day", **options)
+    plain = {k: v for k, v in options.items() if k != "cumulative"}
+    effect = ab_test(frame, metric="watch_s", arm="arm", **plain)
+    assert curve.at(1).estimate == pytest.approx(effect.estimate, rel=1e-10)
+    assert curve.at(1).conf_int() == pytest.approx(effect.conf_int(), rel=1e-6)
+
+
+@pytest.mark.filterwarnings("ignore:.*cluster:causal.effect.EstimationWarning")
+@pytest.mark.parametrize("metric", [Mean("y"), Mean("y", per="viewer_id")])
+@pytest.mark.parametrize("cumulative", [True, False])
+def test_ab_curve_has_welchs_df_wherever_records_are_independent(metric, cumulative):
+    frame = users(300)
+    frame["arm"] = (np.arange(300) >= 12).astype(int)
+    frame["day"] = 1 + np.arange(300) % 2
+    curve = ab_curve(frame, metric=metric, by="day", arm="arm", cumulative=cumulative)
+    part = frame if cumulative else frame[frame["day"] == 2]
+    effect = ab_test(part, metric=metric, arm="arm")
+    assert curve.at(2).df == pytest.approx(effect.df, rel=1e-8)
+    assert curve.at(2).conf_int() == pytest.approx(effect.conf_int(), rel=1e-8)
+
+
 def test_ab_curve_cuped_fits_a_slope_in_each_cell():
     frame = log()
     curve = ab_curve(frame, metric=LIN, arm="arm", by="day", adjustment="cuped")

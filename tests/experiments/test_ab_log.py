@@ -370,3 +370,15 @@ def test_ab_test_judges_missing_values_by_clusters():
     frame.loc[(frame["arm"] == 1) & (frame["v"] % 3 > 0), "x"] = np.nan
     with pytest.warns(EstimationWarning, match="missingness differs by arm"):
         ab_test(frame, metric=metric, arm="arm", cluster="v")
+
+
+@pytest.mark.filterwarnings("ignore:.*(control level|one cluster):causal.effect.EstimationWarning")
+def test_ab_test_sees_missingness_that_differs_within_clusters_in_both_arms():
+    rng = np.random.default_rng(0)
+    room = np.repeat(np.arange(40), 200)
+    arm = rng.integers(0, 2, len(room))
+    gone = rng.random(len(room)) < np.where(room % 2, 0.05, 0.6) + 0.06 * arm
+    y = np.where(gone, np.nan, rng.normal(5, 1, len(room)))
+    frame = pd.DataFrame({"room": room, "arm": arm, "y": y})
+    with pytest.warns(EstimationWarning, match="missingness differs by arm"):
+        ab_test(frame, metric="y", arm="arm", cluster="room")

@@ -167,3 +167,12 @@ def test_quantile_of_clusters_in_both_arms_takes_what_they_share():
         errors.append(effect.std_error)
     assert effect.n_clusters == 60
     assert np.mean(errors) == pytest.approx(np.std(estimates, ddof=1), rel=3.3 / np.sqrt(400))
+
+
+def test_quantile_per_unit_in_both_arms_is_linked():
+    unit, arm = np.repeat(np.arange(301), 2), np.tile([0, 1], 301)
+    y = np.random.default_rng(0).exponential(size=301)[unit]
+    frame = pd.DataFrame({"u": unit, "arm": arm, "y": y})
+    effect = ab_test(frame, metric=Quantile("y", 0.5, per="u"), arm="arm")
+    assert (effect.estimate, effect.std_error) == (0.0, pytest.approx(0.0, abs=1e-9))
+    assert effect.n_clusters == 301

@@ -393,6 +393,18 @@ def test_ab_tests_counts_rows_where_clusters_cross_the_arms():
     assert sum(nearly.srm.counts.values()) == 2001
 
 
+def test_ab_tests_counts_the_units_of_a_metric_within_clusters_that_cross():
+    viewer = np.repeat(np.arange(400), np.where(np.arange(400) < 20, 60, 1))
+    arm = np.arange(400) % 2
+    arm[:20] = np.arange(20) % 10 < 4
+    frame = pd.DataFrame({"v": viewer, "arm": arm[viewer], "room": viewer // 4})
+    frame["y"] = 1.0 + np.arange(len(frame)) % 3
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", EstimationWarning)
+        card = ab_tests(frame, metrics=[Mean("y", per="v")], arm="arm", cluster="room")
+    assert card.srm.counts == {0: 202, 1: 198}
+
+
 def test_ab_tests_without_covariates_saves_exactly_nothing():
     card = ab_tests(three_arms(), metrics=["gifts"], arm="arm", control="A")
     assert [row.variance_reduction for row in card.rows] == [0.0, 0.0]

@@ -65,3 +65,11 @@ def test_rounded_row_rounds_each_column_by_what_it_holds():
         "p_adjusted": None,
     }
     assert rounded_row(row)["estimate"] == 3.33333333333e-7
+
+
+def test_rounded_row_keeps_an_effect_that_is_tiny_beside_its_level():
+    row = {"estimate": 0.0212345678, "std_error": 0.0123456789, "low": -0.001}
+    found = rounded_row(row, level=1.7e12)
+    assert found["std_error"] == 0.0123456789
+    assert found["estimate"] == pytest.approx(0.0212345678, abs=1e-7)
+    assert math.copysign(1, rounded_to(-0.0, 12)) == 1

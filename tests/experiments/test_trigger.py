@@ -226,3 +226,23 @@ def test_trigger_errors_hold_where_effect_and_rate_grow_with_the_cluster():
         estimates.append(effect.estimate)
         errors.append(effect.std_error)
     assert np.mean(errors) == pytest.approx(np.std(estimates, ddof=1), rel=3.3 / np.sqrt(600))
+
+
+@pytest.mark.filterwarnings("ignore:.*cluster:causal.effect.EstimationWarning")
+def test_trigger_with_clusters_covariance_with_the_control_level_is_the_jackknifes():
+    rng = np.random.default_rng(4)
+    size = rng.integers(5, 30, 120)
+    group = np.repeat(np.arange(120), size)
+    arm = (np.arange(120) % 2)[group]
+    t = rng.random(len(group)) < 0.4
+    taste = rng.normal(0, 1, 120)[group]
+    y = 5 + taste + rng.normal(size=len(group)) + t * (2 + arm * taste)
+    frame = pd.DataFrame({"g": group, "arm": arm, "t": t.astype(int), "y": y})
+    options = {"metric": "y", "arm": "arm", "cluster": "g", "trigger": "t", "covariance": "CR1"}
+    effect = ab_test(frame, **options)
+    kept = [ab_test(frame[frame["g"] != g], **options) for g in range(120)]
+    pairs = np.array([(e.estimate, e.baseline) for e in kept])
+    jackknife = np.cov(pairs.T, ddof=0) * 119
+    assert effect.std_error**2 == pytest.approx(jackknife[0, 0], rel=0.05)
+    assert effect.baseline_cov == pytest.approx(jackknife[0, 1], rel=0.08)
+    assert effect.baseline_variance == pytest.approx(jackknife[1, 1], rel=0.05)
