@@ -13,6 +13,7 @@ import hashlib
 import json
 import os
 import time
+import uuid
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
@@ -25,6 +26,23 @@ _LOCK = ".livelift.lock"
 _EXCHANGE = ".livelift-exchange"
 _STAGED = ".livelift-staged"
 _CHUNK = 1 << 16
+
+
+def write_file(path: Path, data: bytes) -> None:
+    """Write one file so that a reader sees the old one or the new one.
+
+    Raises
+    ------
+    OSError
+        If it cannot be written; the old one is then as it was, and nothing lies beside it.
+    """
+    staged = path.with_name(f".{path.name}.{uuid.uuid4().hex}")
+    try:
+        _write(staged, data)
+        staged.replace(path)
+    except BaseException:
+        staged.unlink(missing_ok=True)
+        raise
 
 
 def write_set(folder: Path, files: Mapping[str, bytes], *, wait_s: float = 10.0) -> None:

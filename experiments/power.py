@@ -11,6 +11,7 @@ from scipy import special
 from causal.effect import EstimationWarning
 from causal.frame import check_level
 from causal.values import is_number
+from experiments.design import check_share
 
 _FEW_CELLS = 10
 _UNEVEN = 2.0  # coefficient of variation of cell sizes from which the formula is off
@@ -86,7 +87,7 @@ def sample_size(
     """
     if not (is_number(effect) and math.isfinite(effect) and effect != 0):
         raise ValueError(f"effect must be a number other than 0; got {effect!r}")
-    _check_inside("treated_share", treated_share)
+    check_share("treated_share", treated_share)
     if not (is_number(variance_reduction) and 0 <= variance_reduction < 1):
         raise ValueError(f"variance_reduction must be in [0, 1); got {variance_reduction!r}")
     if (std is None) == (proportion is None):
@@ -97,7 +98,7 @@ def sample_size(
         _check_positive("std", std)
         under_null = under_effect = float(std or 0.0) ** 2 * weight
     else:
-        _check_inside("proportion", proportion)
+        check_share("proportion", proportion)
         p, other = proportion, proportion + effect
         if not 0 < other < 1:
             raise ValueError(f"proportion + effect must be in (0, 1); got {other:g}")
@@ -203,12 +204,6 @@ def _quantiles(level: float, power: float) -> tuple[float, float]:
     check_level(level)
     check_level(power, "power")
     return float(special.ndtri((1 + level) / 2)), float(special.ndtri(power))
-
-
-def _check_inside(name: str, value: object) -> None:
-    """A number in (0, 1)."""
-    if not (is_number(value) and 0 < value < 1):
-        raise ValueError(f"{name} must be in (0, 1); got {value!r}")
 
 
 def _check_positive(name: str, value: object) -> None:

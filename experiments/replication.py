@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import json
-import os
 import sys
-import tempfile
 import time
 from functools import cache
 from pathlib import Path
@@ -14,6 +12,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 import numpy as np
 
 from causal.values import is_number, whole_number
+from experiments.atomic import write_file
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -189,14 +188,5 @@ class _Checkpoint:
             return
         lines = [json.dumps({"format": _FORMAT, "seed": self.seed})]
         lines += [json.dumps({"run": i, "value": v}) for i, v in sorted(self.values.items())]
-        handle, name = tempfile.mkstemp(dir=self.path.parent, prefix=f".{self.path.name}.")
-        try:
-            with os.fdopen(handle, "w", encoding="utf-8") as file:
-                file.write("\n".join(lines) + "\n")
-                file.flush()
-                os.fsync(file.fileno())
-            Path(name).replace(self.path)
-        except BaseException:
-            Path(name).unlink(missing_ok=True)
-            raise
+        write_file(self.path, ("\n".join(lines) + "\n").encode())
         self._saved, self._at = len(self.values), time.monotonic()

@@ -6,13 +6,12 @@ import csv
 import hashlib
 import io
 import json
-import os
-import tempfile
 from pathlib import Path
 from typing import Any
 
 import pandas as pd
 
+from experiments.atomic import write_file
 from experiments.rotation import Rotation, Saturation, Schedule, Switchback, design_fields
 
 _FORMAT = "livelift schedule"
@@ -35,16 +34,7 @@ def write_schedule(schedule: Schedule, path: str | Path) -> None:
     content = _content(schedule)
     content["checksum"] = _checksum(content)
     text = _as_json(content) if _suffix(target) == ".json" else _as_csv(content)
-    handle, name = tempfile.mkstemp(dir=target.parent, prefix=f".{target.name}.")
-    try:
-        with os.fdopen(handle, "w", encoding="utf-8", newline="") as file:
-            file.write(text)
-            file.flush()
-            os.fsync(file.fileno())
-        Path(name).replace(target)
-    except BaseException:
-        Path(name).unlink(missing_ok=True)
-        raise
+    write_file(target, text.encode())
 
 
 def read_schedule(path: str | Path) -> Schedule:
