@@ -18,7 +18,7 @@ from experiments.differences import Adjustment, Differences, Tabulated, differen
 from experiments.metric import Mean, Metric, Quantile, Ratio, as_metric
 from experiments.multiplicity import Adjust, adjust_p_values
 from experiments.quantiles import arm_quantile, linked_quantiles
-from experiments.scorecard import Scorecard, ScorecardRow, decision, metric_verdict
+from experiments.scorecard import Scorecard, ScorecardRow, decision, judged
 from experiments.srm import SrmCheck, checked_counts, srm_test
 from experiments.trigger import diluted
 
@@ -224,25 +224,7 @@ def ab_tests(  # noqa: PLR0913 — columns of the log, each by keyword
             for t in treatments
         ]
     said = _emitted(caught, srm)
-    goals = [j for j, (_, m, _, _, _) in enumerate(effects) if m.role == "goal"]
-    adjusted = [e.p_value for _, _, _, e, _ in effects]
-    for j, p in zip(
-        goals, adjust_p_values([adjusted[j] for j in goals], method=adjust), strict=True
-    ):
-        adjusted[j] = float(p)
-    rows = tuple(
-        ScorecardRow(
-            metric=name,
-            role=m.role,
-            treatment=t,
-            effect=e,
-            p_adjusted=p,
-            verdict=metric_verdict(m, e, p, level),
-            unadjusted=raw,
-            variance_reduction=1 - (e.std_error / raw.std_error) ** 2 if raw.std_error else 0.0,
-        )
-        for (name, m, t, e, raw), p in zip(effects, adjusted, strict=True)
-    )
+    rows = judged(effects, adjust, level)
     verdict, reason = decision(rows, srm)
     return Scorecard(rows, srm, sum(srm.counts.values()), said, verdict, reason, level)
 

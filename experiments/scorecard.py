@@ -8,6 +8,8 @@ from typing import TYPE_CHECKING, Any
 
 import pandas as pd
 
+from experiments.multiplicity import Adjust, adjust_p_values
+
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
@@ -110,6 +112,31 @@ def metric_verdict(metric: Metric, effect: Effect, p_adjusted: float, level: flo
     if worst > -margin:
         return "non-inferior"
     return "inferior" if best < -margin else "inconclusive"
+
+
+def judged(
+    read: Sequence[tuple[str, Metric, Any, Effect, Effect]], adjust: Adjust, level: float
+) -> tuple[ScorecardRow, ...]:
+    """Rows from name, metric, treatment, effect and unadjusted effect; goals corrected together."""
+    p = [effect.p_value for *_, effect, _ in read]
+    goals = [j for j, (_, metric, *_) in enumerate(read) if metric.role == "goal"]
+    for j, q in zip(goals, adjust_p_values([p[j] for j in goals], method=adjust), strict=True):
+        p[j] = float(q)
+    return tuple(
+        ScorecardRow(
+            metric=name,
+            role=metric.role,
+            treatment=treatment,
+            effect=effect,
+            p_adjusted=q,
+            verdict=metric_verdict(metric, effect, q, level),
+            unadjusted=raw,
+            variance_reduction=1 - (effect.std_error / raw.std_error) ** 2
+            if raw.std_error
+            else 0.0,
+        )
+        for (name, metric, treatment, effect, raw), q in zip(read, p, strict=True)
+    )
 
 
 def decision(rows: Sequence[ScorecardRow], srm: SrmCheck | None) -> tuple[str, str]:

@@ -2,15 +2,13 @@
 
 from __future__ import annotations
 
-import math
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from causal.effect import Effect
-from experiments.multiplicity import adjust_p_values
-from experiments.scorecard import metric_verdict
+from experiments.scorecard import judged
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -42,28 +40,11 @@ def over_population(
     -------
     tuple of ScorecardRow
     """
-    effects = [population_error(row.effect) for row in rows]
-    p = [effect.p_value for effect in effects]
-    goals = [j for j, row in enumerate(rows) if row.role == "goal"]
-    adjusted = adjust_p_values([p[j] for j in goals], method=adjust)
-    for j, value in zip(goals, adjusted, strict=True):
-        p[j] = float(value)
-    return tuple(
-        replace(
-            row,
-            effect=effect,
-            p_adjusted=q,
-            verdict=metric_verdict(metrics[row.metric], effect, q, level),
-            variance_reduction=_variance_reduction(effect, row.unadjusted),
-        )
-        for row, effect, q in zip(rows, effects, p, strict=True)
-    )
-
-
-def _variance_reduction(effect: Effect, unadjusted: Effect) -> float:
-    """How much of the variance covariates took away."""
-    raw = unadjusted.std_error
-    return 1 - (effect.std_error / raw) ** 2 if raw else 0.0
+    read = [
+        (r.metric, metrics[r.metric], r.treatment, population_error(r.effect), r.unadjusted)
+        for r in rows
+    ]
+    return judged(read, adjust, level)
 
 
 def population_error(effect: Effect) -> Effect:
@@ -71,8 +52,8 @@ def population_error(effect: Effect) -> Effect:
 
     A regression takes the covariates' mean as known. Where it is estimated, and the treatment works
     differently along the covariates, the error over the population is larger. A difference below
-    1 % is left alone. What the error shares with the control level's goes along with it, where the
-    details hold it, so that relative intervals fit.
+    1 %, or a smaller error (chance, with few clusters), is left alone. What the error shares with
+    the control level's goes along with it, so that relative intervals fit.
 
     Parameters
     ----------
@@ -145,11 +126,7 @@ def _inner(diluted: Effect) -> Effect:
     """The effect among triggered units behind a diluted one."""
     details: Mapping[str, Any] = diluted.details
     inner, rate = details["triggered"], details["trigger_rate"]
-    kept = {"trigger_rate": rate}
-    if "superpopulation_std_error" in details:  # what covariates add is diluted by the rate
-        own, whole = diluted.std_error, details["superpopulation_std_error"]
-        more = math.sqrt(max(whole - own, 0.0)) * math.sqrt(whole + own)  # squares could overflow
-        kept["superpopulation_std_error"] = math.hypot(inner["std_error"], more / rate)
+    population = {name: v for name, v in inner.items() if name.startswith("superpopulation_")}
     return population_error(
         Effect(
             estimate=inner["estimate"],
@@ -160,6 +137,6 @@ def _inner(diluted: Effect) -> Effect:
             n_clusters=diluted.n_clusters,
             df=diluted.df,
             baseline=inner["baseline"],
-            details=kept,
+            details={"trigger_rate": rate, **population},
         )
     )

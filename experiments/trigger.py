@@ -72,6 +72,7 @@ def diluted(records: Records, control: object, treatment: object, estimate: Esti
                 "p_value": tau.p_value,
                 "n_obs": tau.n_obs,
                 "baseline": tau.baseline,
+                **{k: v for k, v in tau.details.items() if k.startswith("superpopulation_")},
             },
             "triggered_srm_p_value": srm,
             "complement_p_value": None if untouched is None else untouched.p_value,
