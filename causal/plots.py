@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 
 import matplotlib.pyplot as plt
 import numpy as np
+from matplotlib.ticker import MaxNLocator
 
 from causal.words import estimand_in_words
 
@@ -42,7 +43,9 @@ def draw_curve(curve: EffectCurve, ax: Axes | None = None, *, level: float = 0.9
     ax.plot(x, curve.estimate, "o", color="C0")
     if not numeric:
         ax.set_xticks(x, [str(label) for label in curve.index], parse_math=False)
+    elif all(isinstance(label, int) for label in curve.index):
+        ax.xaxis.set_major_locator(MaxNLocator(integer=True))  # there is no day 1.5
     ax.set_xlabel(curve.index_name, parse_math=False)
     ax.set_ylabel(estimand_in_words(curve.estimand), parse_math=False)
-    ax.legend(frameon=False)
+    ax.legend(frameon=False, loc="lower left", bbox_to_anchor=(0, 1), ncols=2)  # beside no bar
     return ax
