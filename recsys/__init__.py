@@ -26,16 +26,29 @@ if TYPE_CHECKING:
         recall,
         uauc,
     )
+    from recsys.platform.arms import Arms, Strategy
+    from recsys.platform.draws import Draws
+    from recsys.platform.flow_paths import FlowPaths
+    from recsys.platform.flows import flow_worlds
+    from recsys.platform.parameters import PlatformParameters
+    from recsys.platform.world import LivePlatform
 
 __all__ = [
     "COLUMNS",
+    "Arms",
     "Column",
+    "Draws",
+    "FlowPaths",
+    "LivePlatform",
     "LogCheck",
     "MetricWarning",
+    "PlatformParameters",
     "Problem",
     "ScoredTreatments",
+    "Strategy",
     "auc",
     "calibration_ratio",
+    "flow_worlds",
     "gauc",
     "log_loss",
     "ndcg",
@@ -50,6 +63,13 @@ __all__ = [
 
 _HOMES = {
     "COLUMNS": "recsys.log_schema",
+    "Arms": "recsys.platform.arms",
+    "Draws": "recsys.platform.draws",
+    "FlowPaths": "recsys.platform.flow_paths",
+    "LivePlatform": "recsys.platform.world",
+    "PlatformParameters": "recsys.platform.parameters",
+    "Strategy": "recsys.platform.arms",
+    "flow_worlds": "recsys.platform.flows",
     "Column": "recsys.log_schema",
     "LogCheck": "recsys.log_schema",
     "MetricWarning": "recsys.metrics",
