@@ -8,10 +8,14 @@ import matplotlib.pyplot as plt
 import numpy as np
 from matplotlib.ticker import MaxNLocator
 
-from causal.words import estimand_in_words
+from causal.words import estimand_in_words, number_in_words
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
+    import pandas as pd
     from matplotlib.axes import Axes
+    from numpy.typing import NDArray
 
     from causal.effect import Effect, EffectCurve
 
@@ -48,4 +52,150 @@ def draw_curve(curve: EffectCurve, ax: Axes | None = None, *, level: float = 0.9
     ax.set_xlabel(curve.index_name, parse_math=False)
     ax.set_ylabel(estimand_in_words(curve.estimand), parse_math=False)
     ax.legend(frameon=False, loc="lower left", bbox_to_anchor=(0, 1), ncols=2)  # beside no bar
+    return ax
+
+
+def draw_power(
+    table: pd.DataFrame, ax: Axes | None = None, *, mde: float | None, power: float
+) -> Axes:
+    """Draw power (columns effect, power, mc_se) with two Monte Carlo errors, and where it is met.
+
+    `mde` is the effect that has the power `power`; None leaves its line out.
+    """
+    ax = plt.subplots(figsize=(7, 4))[1] if ax is None else ax
+    sorted_ = table.sort_values("effect")
+    x, y, error = (sorted_[name].to_numpy(dtype=float) for name in ("effect", "power", "mc_se"))
+    ax.fill_between(x, y - 2 * error, y + 2 * error, color="C0", alpha=0.25, linewidth=0)
+    ax.plot(x, y, "o-", color="C0")
+    ax.axhline(power, color="0.6", linewidth=1)
+    if mde is not None:
+        ax.axvline(mde, color="0.6", linewidth=1, linestyle="--")
+        label = f"{number_in_words(mde)}"
+        ax.annotate(label, (mde, 0.02), (4, 0), textcoords="offset points", color="0.3")
+    ax.set_ylim(0, 1.02)
+    ax.set_xlabel("effect")
+    ax.set_ylabel("power")
+    return ax
+
+
+def draw_mde_timeline(table: pd.DataFrame, ax: Axes | None = None) -> Axes:
+    """Draw the smallest effect that is found against days; hollow where it is extrapolated.
+
+    Takes what `mde_timeline` returned: columns days, mde and extrapolated; infinite effects are
+    left out.
+    """
+    ax = plt.subplots(figsize=(7, 4))[1] if ax is None else ax
+    found = table[np.isfinite(table["mde"].to_numpy(dtype=float))].sort_values("days")
+    x, y = (found[name].to_numpy(dtype=float) for name in ("days", "mde"))
+    beyond = found["extrapolated"].to_numpy(dtype=bool)
+    ax.plot(x, y, color="C0", linewidth=1)
+    ax.plot(x[~beyond], y[~beyond], "o", color="C0", label="within the pilot")
+    ax.plot(x[beyond], y[beyond], "o", color="C0", mfc="white", label="longer than the pilot")
+    ax.set_ylim(bottom=0)
+    ax.set_xlabel("days")
+    ax.set_ylabel("smallest effect that is found")
+    ax.legend(frameon=False)
+    return ax
+
+
+def draw_waterfall(
+    start: tuple[str, float],
+    steps: Sequence[Effect],
+    end: str,
+    ax: Axes | None = None,
+    *,
+    level: float = 0.95,
+) -> Axes:
+    """Draw a level, the effects that lead from it to another, each with its interval, and that."""
+    ax = plt.subplots(figsize=(7, 4))[1] if ax is None else ax
+    before = start[1] + np.cumsum([0.0, *(step.estimate for step in steps)])
+    ax.bar(0, before[0], color="0.7", width=0.6)
+    ax.bar(len(steps) + 1, before[-1], color="0.7", width=0.6)
+    for j, step in enumerate(steps, start=1):
+        low, high = step.conf_int(level)
+        color = "C0" if step.estimate >= 0 else "C3"
+        ax.bar(j, step.estimate, bottom=before[j - 1], color=color, width=0.6, alpha=0.7)
+        ax.vlines(j, before[j - 1] + low, before[j - 1] + high, color="0.2", linewidth=1.5)
+    ax.hlines(before, np.arange(len(before)) - 0.3, np.arange(len(before)) + 1.3, color="0.4", lw=1)
+    made = [estimand_in_words(step.estimand).replace(" ", "\n") for step in steps]
+    ax.set_xticks(range(len(made) + 2), [start[0], *made, end], parse_math=False)
+    ax.set_ylabel(f"level, and {100 * level:.4g}% intervals of the steps")
+    return ax
+
+
+def draw_responses(lines: pd.DataFrame, ax: Axes | None = None) -> Axes:
+    """Draw each arm's mean over the treated share, and its fit: dashed where it is drawn out.
+
+    `lines` has the columns share, arm (0, 1), mean, fitted and n_cells, 0 where nothing was tried.
+    """
+    ax = plt.subplots(figsize=(7, 4))[1] if ax is None else ax
+    for arm, name, color in ((0, "control", "0.4"), (1, "treatment", "C0")):
+        of_arm = lines[lines["arm"] == arm].sort_values("share")
+        tried = of_arm[of_arm["n_cells"] > 0]
+        ax.plot(of_arm["share"], of_arm["fitted"], "--", color=color, linewidth=1)
+        ax.plot(tried["share"], tried["fitted"], color=color, linewidth=2, label=name)
+        ax.plot(tried["share"], tried["mean"], "o", color=color)
+    ax.set_xlim(-0.03, 1.03)
+    ax.set_xlabel("treated share")
+    ax.set_ylabel("mean outcome")
+    ax.legend(frameon=False, loc="lower left", bbox_to_anchor=(0, 1), ncols=2)
+    return ax
+
+
+def draw_paths(
+    draws: NDArray[np.float64], observed: float, p_value: float, ax: Axes | None = None
+) -> Axes:
+    """Draw the statistics of the paths that coins could have taken, and the observed one."""
+    ax = plt.subplots(figsize=(7, 3))[1] if ax is None else ax
+    reach = 1.5 * max(abs(observed), float(np.quantile(np.abs(draws), 0.995)))
+    ax.hist(np.clip(draws, -reach, reach), bins=41, range=(-reach, reach), color="0.75")
+    ax.axvline(observed, color="C0", linewidth=2, label=f"observed, p = {p_value:.3g}")
+    ax.axvline(-observed, color="C0", linewidth=1, linestyle=":")
+    ax.set_xlabel("estimate over its error, on each path")
+    ax.set_ylabel("paths")
+    ax.legend(frameon=False, loc="lower left", bbox_to_anchor=(0, 1))
+    return ax
+
+
+def estimates_by_row(
+    rows: Mapping[str, NDArray[np.float64]],
+    *,
+    truth: float,
+    label: str,
+    ax: Axes | None = None,
+) -> Axes:
+    """Draw estimates of several methods, a row each, over one axis with the truth as a line."""
+    ax = plt.subplots(figsize=(7, 0.8 + 0.5 * len(rows)))[1] if ax is None else ax
+    places = range(len(rows), 0, -1)
+    for place, values in zip(places, rows.values(), strict=True):
+        ax.plot(values, np.full(len(values), place), "|", color="C0", alpha=0.5, markersize=12)
+        ax.plot([values.mean()], [place], "o", color="C0")
+    ax.axvline(truth, color="C3", linewidth=1.5, label="truth")
+    ax.set_yticks(list(places), list(rows), parse_math=False)
+    ax.set_ylim(0.4, len(rows) + 0.6)
+    ax.set_xlabel(label)
+    ax.legend(loc="best", frameon=False)
+    return ax
+
+
+def truth_and_estimates(table: pd.DataFrame, *, label: str, ax: Axes | None = None) -> Axes:
+    """Draw each method's estimate and interval, its own target as a cross, the truth as a line.
+
+    Parameters
+    ----------
+    table : DataFrame
+        Columns method, estimate, low, high, target, truth.
+    label : str
+        Of the axis.
+    """
+    ax = plt.subplots(figsize=(7, 0.8 + 0.5 * len(table)))[1] if ax is None else ax
+    place = np.arange(len(table), 0, -1)
+    ax.hlines(place, table["low"], table["high"], color="C0", linewidth=2)
+    ax.plot(table["estimate"], place, "o", color="C0", label="estimate, 95% interval")
+    ax.plot(table["target"], place, "x", color="0.2", label="its own target")
+    ax.axvline(float(table["truth"].iloc[0]), color="C3", linewidth=1.5, label="truth")
+    ax.set_yticks(place, list(table["method"]), parse_math=False)
+    ax.set_ylim(0.4, len(table) + 0.6)
+    ax.set_xlabel(label)
+    ax.legend(loc="best", frameon=False)
     return ax

@@ -10,6 +10,8 @@ import numpy as np
 from recsys.platform.flow_paths import FlowPaths
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from numpy.typing import NDArray
 
     from recsys.platform.arms import ArmPaths
@@ -22,12 +24,11 @@ _FLUSH = 64  # ticks of pair weights that are kept before they are multiplied ou
 
 @dataclass(slots=True, kw_only=True)
 class Sums:
-    """What is recorded of W worlds over some ticks."""
+    """What is recorded of W worlds, each as its record says, over some ticks."""
 
-    n_worlds: int
     n_ticks: int
     market: Market
-    record: Record
+    records: Sequence[Record]
     region_watch: NDArray[np.float64] = field(init=False)  # (T, W, R), sums over viewers
     treated_watch: NDArray[np.float64] = field(init=False)
     treated_viewers: NDArray[np.float64] = field(init=False)
@@ -39,13 +40,13 @@ class Sums:
     entangled: NDArray[np.float64] = field(init=False)
     live_minutes: NDArray[np.float64] = field(init=False)
     effort: NDArray[np.float64] = field(init=False)  # at the end
-    pairs: NDArray[np.float64] | None = field(init=False, default=None)
+    pairs: dict[int, NDArray[np.float64]] = field(init=False)  # by world
     waiting: list[tuple[NDArray[np.float64], NDArray[np.float64]]] = field(
         init=False, default_factory=list
     )
 
     def __post_init__(self) -> None:
-        w, p = self.n_worlds, self.market.platform
+        w, p = len(self.records), self.market.platform
         shape = (self.n_ticks, w, p.n_regions)
         self.region_watch, self.treated_watch, self.treated_viewers = (
             np.zeros(shape) for _ in range(3)
@@ -54,8 +55,11 @@ class Sums:
         self.cells = np.zeros((w, 2, 2))
         self.online, self.watched, self.entangled = (np.zeros(w) for _ in range(3))
         self.live_minutes = np.zeros(p.n_authors)
-        if self.record == "pairs":
-            self.pairs = np.zeros((w, p.n_viewers, p.n_authors))
+        self.pairs = {
+            world: np.zeros((p.n_viewers, p.n_authors))
+            for world, record in enumerate(self.records)
+            if record == "pairs"
+        }
 
     def add(self, row: int, tick: Tick) -> None:
         """Add a tick of the record."""
@@ -74,12 +78,13 @@ class Sums:
         for viewer_arm, part in enumerate(by_viewer_arm):
             for author_arm, mine in enumerate((~arms.author, arms.author)):
                 self.cells[:, viewer_arm, author_arm] += tick.minutes * (part * mine).sum(axis=1)
-        if self.record != "totals":
-            self.by_viewer += tick.minutes * watching
-            self.by_author += tick.minutes * audience
-        if self.record == "pairs":
-            time = np.stack([tick.weight * ~arms.treated, tick.weight * arms.treated], axis=1)
-            self.waiting.append((tick.minutes * time, tick.rooms.weights.swapaxes(0, 1)))
+        self.by_viewer += tick.minutes * watching
+        self.by_author += tick.minutes * audience
+        if self.pairs:
+            kept = list(self.pairs)
+            weight, treated = tick.weight[kept], arms.treated[kept]
+            time = tick.minutes * np.stack([weight * ~treated, weight * treated], axis=1)
+            self.waiting.append((time, tick.rooms.weights[:, kept].swapaxes(0, 1)))
             if self.market.draws.programme is not None or len(self.waiting) == _FLUSH:
                 self._multiply_out(tick.attraction)
 
@@ -90,14 +95,14 @@ class Sums:
 
     def _multiply_out(self, attraction: NDArray[np.float64]) -> None:
         """Add the waiting ticks' pairs: E times the products of viewer and room weights."""
-        if self.pairs is None or not self.waiting:
+        if not self.waiting:
             return
-        time = np.stack([c for c, _ in self.waiting])  # (ticks, W, 2, N)
-        room = np.stack([g for _, g in self.waiting])  # (ticks, W, 2, J)
-        for world in range(self.n_worlds):
-            c = time[:, world].reshape(-1, time.shape[-1])
-            g = room[:, world].reshape(-1, room.shape[-1])
-            self.pairs[world] += attraction * (c.T @ g)
+        time = np.stack([c for c, _ in self.waiting])  # (ticks, worlds with pairs, 2, N)
+        room = np.stack([g for _, g in self.waiting])  # (ticks, worlds with pairs, 2, J)
+        for k, pairs in enumerate(self.pairs.values()):
+            c = time[:, k].reshape(-1, time.shape[-1])
+            g = room[:, k].reshape(-1, room.shape[-1])
+            pairs += attraction * (c.T @ g)
         self.waiting.clear()
 
 
@@ -108,13 +113,12 @@ def one_world(
     world: int,
     arms: ArmPaths,
     clock: Clock,
-    record: Record,
 ) -> FlowPaths:
     """The record of one world."""
     n_region = market.by_region.sum(axis=0)
     watch = run.region_watch[:, world]  # (T, R)
     treated, n_treated = run.treated_watch[:, world], run.treated_viewers[:, world]
-    each = record != "totals"
+    each = run.records[world] != "totals"
     watched, n = float(run.watched[world]), market.platform.n_viewers
     return FlowPaths(
         watch=watch.sum(axis=1) / n,
@@ -129,7 +133,7 @@ def one_world(
         live_minutes=run.live_minutes,
         outside_share=1 - watched / float(run.online[world]),
         entangled_share=float(run.entangled[world]) / watched if watched else 0.0,
-        pairs=None if run.pairs is None else run.pairs[world],
+        pairs=run.pairs.get(world),
         by_arm=np.stack([(watch - treated).T, treated.T]),
         arm_viewers=np.stack([(n_region - n_treated).T, n_treated.T]),
         tick_minutes=clock.tick_minutes,

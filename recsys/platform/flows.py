@@ -9,37 +9,47 @@ denominators.
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping
 from functools import cache
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeVar
 
 import numpy as np
 
 from recsys.platform import dynamics
 from recsys.platform.arms import ArmPaths, Arms, Strategy
 from recsys.platform.flow_sums import RECORDS, Record, Sums, one_world
-from recsys.platform.market import Clock, Market, Rooms, State, Tick, TickArms, check_draws
+from recsys.platform.market import (
+    Clock,
+    Lifts,
+    Market,
+    Rooms,
+    State,
+    Tick,
+    TickArms,
+    check_draws,
+)
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
-
     from threadpoolctl import ThreadpoolController
 
     from recsys.platform.draws import Draws
     from recsys.platform.flow_paths import FlowPaths
     from recsys.platform.world import LivePlatform
 
+T = TypeVar("T")
+
 
 def flow_worlds(
     platform: LivePlatform,
     worlds: Mapping[str, Arms],
     *,
-    strategy: Strategy,
+    strategy: Strategy | Mapping[str, Strategy],
     hours: float = 168,
     tick_minutes: float = 60,
     warm_up_hours: float = 48,
     before_hours: float = 0,
     draws: Draws | None = None,
-    record: Record = "viewers",
+    record: Record | Mapping[str, Record] = "viewers",
     seed: int = 0,
 ) -> dict[str, FlowPaths]:
     """Run worlds that differ in who is treated, and in nothing else.
@@ -49,7 +59,7 @@ def flow_worlds(
     platform : LivePlatform
     worlds : mapping from name to Arms
         Arms hold from hour 0 on; before it nobody is treated.
-    strategy : Strategy
+    strategy : Strategy, or mapping from world to Strategy
         What changes for a treated pair.
     hours, before_hours, warm_up_hours : float
         Length of the run, of the time before it that is recorded, and of what is forgotten.
@@ -59,7 +69,7 @@ def flow_worlds(
         The platform's randomness, by default
         ``platform.draws(hours=before_hours + hours, warm_up_hours=warm_up_hours, seed=seed)``.
         Given draws are aligned at the end of the warm-up; longer ones are cut.
-    record : {"totals", "viewers", "pairs"}
+    record : {"totals", "viewers", "pairs"}, or mapping from world to one of them
         Totals leave out what is per viewer and author; pairs add every pair.
     seed : int
         Of the draws, where none are given.
@@ -72,7 +82,7 @@ def flow_worlds(
     ------
     ValueError
         If arms are of another length than the run needs, draws are too short or of another
-        platform, or a length is no whole number of ticks.
+        platform, a length is no whole number of ticks, or a mapping leaves out a world.
 
     Notes
     -----
@@ -90,16 +100,16 @@ def flow_worlds(
     >>> bool(w["all"].watch.mean() > w["none"].watch.mean())
     True
     """
-    if record not in RECORDS:
-        raise ValueError(f"record must be one of {RECORDS}; got {record!r}")
     clock = Clock.of(hours, before_hours, warm_up_hours, tick_minutes)
     if draws is None:
         draws = platform.draws(
             hours=before_hours + hours, warm_up_hours=math.ceil(warm_up_hours), seed=seed
         )
     check_draws(platform, draws, clock)
-    lifts = strategy.utility_lift(platform.n_authors)
-    named = {"": Arms.none(), **dict(worlds)}  # the control world comes first
+    strategies = _each("strategy", strategy, worlds)
+    records: list[Record] = _each("record", record, worlds)
+    if unknown := sorted({str(r) for r in records} - set(RECORDS)):
+        raise ValueError(f"record must be one of {RECORDS}; got {unknown[0]!r}")
     paths = [
         arms.over(
             n_viewers=platform.n_viewers,
@@ -108,45 +118,52 @@ def flow_worlds(
             n_ticks=clock.n_run,
             tick_minutes=tick_minutes,
         )
-        for arms in named.values()
+        for arms in (Arms.none(), *worlds.values())  # the control world comes first
     ]
-    market = Market.of(platform, draws, strategy, lifts)
+    market = Market.of(platform, draws)
+    lifts = Lifts.of([Strategy(lift=0.0), *strategies], platform.n_authors)
     with _pools().limit(limits=1):
-        before, run = _run(market, paths, clock, record)
+        before, run = _run(market, paths, lifts, clock, ["totals", *records])
     return {
-        name: one_world(market, before, run, world, paths[world], clock, record)
-        for world, name in enumerate(named)
-        if world > 0
+        name: one_world(market, before, run, world, paths[world], clock)
+        for world, name in enumerate(worlds, start=1)
     }
 
 
 # --- the run --------------------------------------------------------------------------------------
 
 
-def _run(market: Market, paths: list[ArmPaths], clock: Clock, record: Record) -> tuple[Sums, Sums]:
+def _each(name: str, given: T | Mapping[str, T], worlds: Mapping[str, Arms]) -> list[T]:
+    """One value for every world."""
+    if not isinstance(given, Mapping):
+        return [given] * len(worlds)
+    if missing := [world for world in worlds if world not in given]:
+        raise ValueError(f"{name} must name every world; it leaves out {missing[:5]}")
+    return [given[world] for world in worlds]
+
+
+def _run(
+    market: Market, paths: list[ArmPaths], lifts: Lifts, clock: Clock, records: list[Record]
+) -> tuple[Sums, Sums]:
     """Warm up, run the time before with one world, then all worlds."""
     p = market.platform
     state = State.first(p.n_viewers, p.n_authors)
     nobody = TickArms.nobody(p.n_viewers, p.n_authors)
-    before = Sums(n_worlds=1, n_ticks=clock.n_before, market=market, record=_early(record))
+    before = Sums(n_ticks=clock.n_before, market=market, records=["viewers"])
     for tick in range(-clock.n_warm_up - clock.n_before, 0):
         seen = _tick(market, state, nobody, clock, tick)
         if tick >= -clock.n_before:
             before.add(tick + clock.n_before, seen)
         _remember(market, state, seen)
     state = state.copied(len(paths))
-    run = Sums(n_worlds=len(paths), n_ticks=clock.n_run, market=market, record=record)
+    run = Sums(n_ticks=clock.n_run, market=market, records=records)
     for tick in range(clock.n_run):
-        seen = _tick(market, state, TickArms.of(market, paths, tick), clock, tick)
+        arms = TickArms.of(market, paths, lifts, tick)
+        seen = _tick(market, state, arms, clock, tick)
         run.add(tick, seen)
         _remember(market, state, seen)
     run.close(market.attraction, state.effort)
     return before, run
-
-
-def _early(record: Record) -> Record:
-    """What is recorded of the time before: never pairs."""
-    return "viewers" if record == "pairs" else record
 
 
 def _tick(market: Market, state: State, arms: TickArms, clock: Clock, number: int) -> Tick:
@@ -161,7 +178,7 @@ def _tick(market: Market, state: State, arms: TickArms, clock: Clock, number: in
     rooms = Rooms.of(market, state, arms, live, partner)
 
     logit = dynamics.online_logit(p, market.activity, draws.shock[hour], middle)
-    logit = logit + p.eta * state.habit + market.strategy.activity_lift * arms.treated
+    logit = logit + p.eta * state.habit + arms.lifts.activity * arms.treated
     factor = np.exp(p.noise * draws.noise(math.floor(middle))) if p.noise else np.ones(1)
     online = dynamics.online_chance(logit, factor)
     inside = rooms.inside(attraction, arms.treated)
@@ -188,7 +205,7 @@ def _remember(market: Market, state: State, tick: Tick) -> None:
     state.saw(tick.groups.sum(axis=0), max(1, round(1 / hours)))
     audience = state.audience()
     crowd = np.log1p(audience / market.capacity)
-    incentive = market.strategy.effort_lift * tick.arms.author * tick.arms.time[:, None]
+    incentive = tick.arms.lifts.effort * tick.arms.author * tick.arms.time[:, None]
     state.heat = dynamics.next_heat(p, state.heat, crowd, hours)
     state.habit = dynamics.next_habit(p, state.habit, tick.share, tick.share[0], hours)
     state.effort = dynamics.next_effort(p, state.effort, audience, audience[0], incentive, hours)

@@ -11,6 +11,8 @@ import numpy as np
 from recsys.platform import dynamics
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from numpy.typing import NDArray
 
     from recsys.platform.arms import ArmPaths, Strategy
@@ -65,8 +67,6 @@ class Market:
 
     platform: LivePlatform
     draws: Draws
-    strategy: Strategy
-    lifts: NDArray[np.float64]
     activity: NDArray[np.float64]
     capacity: NDArray[np.float64]
     region: NDArray[np.int64]
@@ -74,13 +74,7 @@ class Market:
     attraction: NDArray[np.float64]  # E, (N, J)
 
     @classmethod
-    def of(
-        cls,
-        platform: LivePlatform,
-        draws: Draws,
-        strategy: Strategy,
-        lifts: NDArray[np.float64],
-    ) -> Market:
+    def of(cls, platform: LivePlatform, draws: Draws) -> Market:
         """The market of a platform under given draws."""
         attraction = np.exp(platform.affinity)
         if attraction.size > _DOUBLE_UP_TO:
@@ -89,8 +83,6 @@ class Market:
         return cls(
             platform=platform,
             draws=draws,
-            strategy=strategy,
-            lifts=lifts,
             activity=platform.viewers["activity"].to_numpy(),
             capacity=platform.authors["capacity"].to_numpy(),
             region=region,
@@ -161,6 +153,26 @@ class State:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Lifts:
+    """What the strategies of W worlds change: utility (W, J), the others (W, 1)."""
+
+    utility: NDArray[np.float64]
+    activity: NDArray[np.float64]
+    effort: NDArray[np.float64]
+    exposure: NDArray[np.float64]
+
+    @classmethod
+    def of(cls, strategies: Sequence[Strategy], n_authors: int) -> Lifts:
+        """The lifts of strategies, one a world."""
+        return cls(
+            utility=np.stack([s.utility_lift(n_authors) for s in strategies]),
+            activity=np.array([[s.activity_lift] for s in strategies]),
+            effort=np.array([[s.effort_lift] for s in strategies]),
+            exposure=np.array([[s.exposure_lift] for s in strategies]),
+        )
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class TickArms:
     """Arms of W worlds in one tick."""
 
@@ -168,16 +180,22 @@ class TickArms:
     author: NDArray[np.bool_]  # (W, J)
     treated: NDArray[np.bool_]  # (W, N): viewer and time are
     time: NDArray[np.float64]  # (W,): share of viewers whose time is treated
+    lifts: Lifts
 
     @classmethod
     def nobody(cls, n_viewers: int, n_authors: int) -> TickArms:
         """One world without treatment."""
-        none = np.zeros((1, n_viewers), dtype=bool)
-        author = np.zeros((1, n_authors), dtype=bool)
-        return cls(viewer=none, author=author, treated=none, time=np.zeros(1))
+        none, nothing = np.zeros((1, n_viewers), dtype=bool), np.zeros((1, 1))
+        return cls(
+            viewer=none,
+            author=np.zeros((1, n_authors), dtype=bool),
+            treated=none,
+            time=np.zeros(1),
+            lifts=Lifts(utility=nothing, activity=nothing, effort=nothing, exposure=nothing),
+        )
 
     @classmethod
-    def of(cls, market: Market, paths: list[ArmPaths], tick: int) -> TickArms:
+    def of(cls, market: Market, paths: Sequence[ArmPaths], lifts: Lifts, tick: int) -> TickArms:
         """Arms of the worlds' paths in a tick."""
         viewer = np.stack([p.viewer[p.viewer_row[tick]] for p in paths])
         time = np.stack([p.time[:, tick] for p in paths])
@@ -186,6 +204,7 @@ class TickArms:
             author=np.stack([p.author for p in paths]),
             treated=viewer & time[:, market.region],
             time=time @ market.by_region.mean(axis=0),
+            lifts=lifts,
         )
 
 
@@ -206,7 +225,7 @@ class Rooms:
         partner: NDArray[np.int32],
     ) -> Rooms:
         """g0 and g1 of every world."""
-        p, strategy = market.platform.parameters, market.strategy
+        p = market.platform.parameters
         in_battle = partner >= 0
         treated = arms.author.copy()
         treated[:, in_battle] |= arms.author[:, partner[in_battle]]
@@ -217,12 +236,14 @@ class Rooms:
             effort=state.effort,
             in_battle=in_battle,
         )
-        exposure = np.stack([state.quality[0], state.quality[1]])
-        if strategy.exposure_lift:
-            exposure[1] = exposure[1] * np.exp(strategy.exposure_lift * treated)
+        exposure = np.stack(
+            [state.quality[0], state.quality[1] * np.exp(arms.lifts.exposure * treated)]
+        )
         mean = (exposure @ live / max(float(live.sum()), 1e-300))[..., None]
         exposure = np.divide(exposure, mean, out=np.ones_like(exposure), where=mean > 0)
-        weights = live * np.exp(np.stack([common, common + market.lifts * treated])) * exposure
+        weights = (
+            live * np.exp(np.stack([common, common + arms.lifts.utility * treated])) * exposure
+        )
         return cls(weights=weights, exposure=exposure * live)
 
     def inside(

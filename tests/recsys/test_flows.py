@@ -136,6 +136,24 @@ def test_flow_worlds_follow_a_permutation_of_authors():
     np.testing.assert_allclose(two.by_viewer, one.by_viewer, rtol=1e-12)
 
 
+def test_flow_worlds_take_a_strategy_and_a_record_for_each_world():
+    platform, arms = LivePlatform(**SMALL), arms_of_all_kinds()
+    worlds = {"strong": arms["both"], "weak": arms["both"], "idle": arms["both"]}
+    strategies = {"strong": STRATEGY, "weak": Strategy(0.1), "idle": Strategy(0.0), "other": None}
+    records = {"strong": "pairs", "weak": "totals", "idle": "viewers"}
+    run = {"seed": 1, **RUN}
+    together = flow_worlds(platform, worlds, strategy=strategies, record=records, **run)
+    for name in worlds:
+        alone = flow_worlds(platform, {"": worlds[name]}, strategy=strategies[name], **run)[""]
+        np.testing.assert_allclose(together[name].watch, alone.watch, rtol=1e-12)
+        np.testing.assert_allclose(together[name].effort, alone.effort, atol=1e-12)
+    assert together["strong"].pairs is not None
+    assert together["weak"].by_viewer is None
+    assert together["idle"].pairs is None
+    with pytest.raises(ValueError, match=r"strategy must name every world; it leaves out \['a'\]"):
+        flow_worlds(platform, {"a": Arms.all()}, strategy={}, **run)
+
+
 def test_flow_worlds_slices_are_runs_of_ticks():
     platform = LivePlatform(**SMALL)
     coin = np.random.default_rng(0).integers(0, 2, (3, 5))
@@ -272,7 +290,9 @@ def test_arms_refuse_other_values(values, message):
 def test_flow_worlds_refuse_bad_arguments(changes, message):
     with pytest.raises(ValueError, match=message):
         flow_worlds(
-            LivePlatform(**SMALL), {}, **{"strategy": STRATEGY, "seed": 1, **RUN, **changes}
+            LivePlatform(**SMALL),
+            {"a": Arms.all()},
+            **{"strategy": STRATEGY, "seed": 1, **RUN, **changes},
         )
 
 
