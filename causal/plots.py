@@ -199,3 +199,33 @@ def truth_and_estimates(table: pd.DataFrame, *, label: str, ax: Axes | None = No
     ax.set_xlabel(label)
     ax.legend(loc="best", frameon=False)
     return ax
+
+
+def bias_and_error(table: pd.DataFrame, ax: Axes | None = None) -> Axes:
+    """Draw designs by largest bias and standard error; rotations without burn-in on a path.
+
+    Parameters
+    ----------
+    table : DataFrame
+        Columns design, slice_minutes, burn_in_minutes, bias_low, bias_high, std_error, rejected;
+        the best design in the first row.
+    """
+    ax = plt.subplots(figsize=(7, 4.5))[1] if ax is None else ax
+    shown = table[table["std_error"].notna()]
+    ends = shown[["bias_low", "bias_high"]].to_numpy()
+    bias = np.abs(ends).max(axis=1)
+    error = shown["std_error"].to_numpy()
+    may = (shown["rejected"] == "").to_numpy()
+    ax.plot(error[may], bias[may], "o", color="C0", label="may be run")
+    ax.plot(error[~may], bias[~may], "o", color="0.7", label="rejected")
+    plain = shown["burn_in_minutes"].to_numpy() == 0
+    order = np.flatnonzero(plain)[np.argsort(shown["slice_minutes"].to_numpy()[plain])]
+    ax.plot(error[order], bias[order], color="C0", linewidth=1, alpha=0.5)
+    for k in [*order, *np.flatnonzero(shown["slice_minutes"].isna())]:
+        name = shown["design"].iloc[k].removeprefix("switchback ")
+        ax.annotate(name, (error[k], bias[k]), fontsize=8, parse_math=False)
+    ax.plot(error[:1], bias[:1], "*", color="C3", markersize=14, label="recommended")
+    ax.set_xlabel("standard error")
+    ax.set_ylabel("largest bias")
+    ax.legend(loc="best", frameon=False)
+    return ax

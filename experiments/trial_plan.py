@@ -17,7 +17,7 @@ from experiments.trial_runs import Run, Setting, run_trial
 from recsys import Arms, Strategy, flow_worlds
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Mapping, Sequence
 
     from experiments.trials import Trial
     from recsys import FlowPaths, LivePlatform
@@ -87,16 +87,12 @@ class TrialPlan:
         idle = runs if "null" in self.wanted else []
         paths = self._worlds(platform, [runs, mirrors, idle], draw_seed)
         readings, notes = _readings(runs if "readings" in self.wanted else [], paths["runs"])
-        there = zip(runs, mirrors, paths["runs"], paths["mirrors"], strict=False)
         return {
             "levels": tuple(mean_level(p) for p in paths["ends"]),
             "readings": readings,
             "notes": notes,
             "exposed": [_exposed(p) for p in paths["runs"]],
-            "contrasts": [
-                0.5 * (run.contrast(run.table(p)) + mirror.contrast(mirror.table(q)))
-                for run, mirror, p, q in there
-            ],
+            "contrasts": _contrasts(runs, mirrors, paths),
             "null": [reading[4] for reading in _readings(idle, paths["idle"])[0]],
         }
 
@@ -169,6 +165,20 @@ def _readings(
 def mean_level(paths: FlowPaths) -> float:
     """Minutes of watching per viewer and hour."""
     return 60 * float(paths.watch.mean())
+
+
+def _contrasts(
+    runs: Sequence[Run], mirrors: Sequence[Run], paths: Mapping[str, Sequence[FlowPaths]]
+) -> list[float]:
+    """Unadjusted contrasts, averaged over each run and its mirror."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", EstimationWarning)
+        return [
+            0.5 * (run.contrast(run.table(p)) + mirror.contrast(mirror.table(q)))
+            for run, mirror, p, q in zip(
+                runs, mirrors, paths["runs"], paths["mirrors"], strict=False
+            )
+        ]
 
 
 def _exposed(paths: FlowPaths) -> float:

@@ -1,0 +1,178 @@
+"""The designs that a recommendation ranks: what is known of each, and what speaks against it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import numpy as np
+import pandas as pd
+from scipy import stats
+
+from experiments.entanglement import ENTANGLED
+from experiments.rotation_options import Criterion, Fixed, Option, judged, rotation_options
+from experiments.trials import Trial
+from experiments.twin_designs import SHARES
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from experiments.past_evidence import PastEvidence
+    from experiments.pilot_model import Pilot, Posterior
+    from experiments.recommendation import Constraints
+    from experiments.share_pilot import Interference
+    from experiments.twin_designs import TwinRow
+
+LEVEL = 0.95
+FEWEST_SLICES = 8
+_FIGURES = ("bias_low", "bias_high", "std_error", "rmse", "regret")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Candidate:
+    """A design with what is known of it: an option of the grid, or fixed figures, or neither."""
+
+    name: str
+    option: Option | None = None
+    fixed: Fixed | None = None
+    rejected: str = ""
+
+    def length(self, name: str) -> float | None:
+        """A length of a rotation's design."""
+        return None if self.option is None else float(getattr(self.option.design, name))
+
+
+def rotation_candidates(read: Pilot, rules: Constraints, days: float) -> list[Candidate]:
+    """The grid of rotations, with what speaks against each."""
+    regions = None
+    if rules.n_regions > 1:
+        regions = tuple(str(r) for r in read.table["region"].unique())
+        if len(regions) != rules.n_regions:
+            raise ValueError(
+                f"n_regions must be the pilot's {len(regions)} regions; got {rules.n_regions}"
+            )
+    options = rotation_options(
+        start=read.next_day(),
+        days=days,
+        minutes=read.minutes,
+        least=rules.min_slice_minutes,
+        most=rules.max_slice_minutes,
+        regions=regions,
+    )
+    found = []
+    for option in options:
+        reason = ""
+        if not rules.randomise_time:
+            reason = "time may not be drawn by lot"
+        elif rules.max_treated_share < 1:
+            reason = "a rotation treats everybody at once"
+        elif option.n_slices < FEWEST_SLICES:
+            reason = f"{option.n_slices} slices are too few: the test keeps its size from 8 up"
+        elif option.least_p > 1 - LEVEL:
+            reason = f"{option.n_slices} slices give at best p = {option.least_p:.2f}"
+        name = Trial(option.design).label
+        found.append(Candidate(name=name, option=option, rejected=reason))
+    return found
+
+
+def twin_candidates(
+    rows: Sequence[TwinRow],
+    rules: Constraints,
+    effect: float,
+    level: float,
+    *,
+    known: bool,
+    entangled: float,
+    spillover: Interference,
+) -> list[Candidate]:
+    """Splits, dual-sided and saturation as the twin shows them."""
+    viewers, authors = rules.randomise_viewers, rules.randomise_authors
+    may = {"viewer": viewers, "author": authors, "dual-sided": viewers and authors}
+    share = {"saturation": max(SHARES)}
+    found = []
+    for row in rows:
+        kind = row.design.split()[0]
+        reason = "" if known else "its bias is that of an uncalibrated twin: pass platform="
+        if entangled > ENTANGLED and kind in ("author", "dual-sided"):
+            reason = f"{entangled:.0%} of watch is in battles of mixed arms"
+        if share.get(kind, 0.5) > rules.max_treated_share:
+            reason = f"treats {share.get(kind, 0.5):.0%} at once"
+        if not may.get(kind, viewers):
+            reason = "what it draws by lot may not be"
+        ends = [effect * row.bias_low, effect * row.bias_high]
+        if kind == "viewer" and spillover.p_value is not None:  # the control is lifted too
+            ends += [-spillover.low, -spillover.high]
+        fixed = Fixed(
+            bias_low=min(ends),
+            bias_high=max(ends),
+            std_error=row.error * level,
+        )
+        found.append(Candidate(name=row.design, fixed=fixed, rejected=reason))
+    return found
+
+
+def launch_candidates(past: PastEvidence, rules: Constraints) -> list[Candidate]:
+    """What is left where nothing may be drawn by lot: a launch, read against its placebos."""
+    lots = rules.randomise_viewers or rules.randomise_authors or rules.randomise_time
+    if past.placebo_sd is None:
+        return [Candidate(name=past.placebo, rejected="pass history= to launch placebos on")]
+    reason = "not drawn by lot: where something may be, draw it" if lots else ""
+    fixed = Fixed(bias_low=0.0, bias_high=0.0, std_error=past.placebo_sd)
+    return [Candidate(name=past.placebo, fixed=fixed, rejected=reason)]
+
+
+def ranked(
+    candidates: Sequence[Candidate],
+    posterior: Posterior,
+    past: PastEvidence,
+    effect: float,
+    days: float,
+    pilot_days: float,
+    criterion: Criterion,
+) -> pd.DataFrame:
+    """One row a candidate, those that may be run first, by the criterion."""
+    measured = [c for c in candidates if c.option or c.fixed]
+    measured.sort(key=lambda c: c.option is None)
+    allowed = np.array([not c.rejected for c in measured], dtype=bool)
+    if not allowed.any():
+        reasons = sorted({c.rejected for c in candidates})
+        raise ValueError(f"no design may be run: {'; '.join(reasons)}")
+    figures = judged(
+        [c.option for c in measured if c.option],
+        [c.fixed for c in measured if c.fixed],
+        posterior,
+        allowed=allowed,
+        effect=effect,
+        squared_effect=past.squared_effect,
+        criterion=criterion,
+    )
+    df = np.array([c.option.df if c.option else np.inf for c in measured])
+    reach = stats.t.ppf((1 + LEVEL) / 2, df)
+    strength = np.abs(figures.found) / figures.std_error
+    power = stats.nct.sf(reach, df, strength) + stats.nct.cdf(-reach, df, strength)
+    table = pd.DataFrame(
+        {
+            "design": [c.name for c in measured],
+            "slice_minutes": [
+                c.option.design.slice_minutes if c.option else None for c in measured
+            ],
+            "burn_in_minutes": [
+                c.option.design.burn_in_minutes if c.option else None for c in measured
+            ],
+            "days": [c.option.days if c.option else float(days) for c in measured],
+            **{name: getattr(figures, name) for name in _FIGURES},
+            "power": power,
+            "rejected": [c.rejected for c in measured],
+        }
+    ).astype({"slice_minutes": float, "burn_in_minutes": float})
+    table["cost_days"] = pilot_days + table["days"]
+    table["rejected"] = table.pop("rejected")  # the last column
+    order = np.lexsort([figures.loss, ~allowed])
+    unmeasured = [c for c in candidates if not (c.option or c.fixed)]
+    rest = pd.DataFrame({"design": [c.name for c in unmeasured]}, columns=table.columns)
+    rest = rest.astype(table.dtypes.to_dict())
+    rest["rejected"] = [c.rejected for c in unmeasured]
+    ranked = table.iloc[order]
+    return (
+        pd.concat([ranked, rest], ignore_index=True) if len(rest) else ranked.reset_index(drop=True)
+    )

@@ -1,0 +1,91 @@
+"""A twin of a platform from its log."""
+
+import sys
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from experiments import calibrate_platform
+from experiments.calibration import as_platform
+from recsys import Arms, LivePlatform, Strategy
+
+sys.path.insert(0, str(Path(__file__).parents[1] / "recsys"))
+from plain_flows import plain_world
+
+
+def log_of(hours=120, **parameters):
+    """What each viewer watched of each author in each hour, in expectation."""
+    platform = LivePlatform(n_viewers=90, n_authors=24, seed=11, **parameters)
+    draws = platform.draws(hours=hours, warm_up_hours=12, seed=5)
+    flow = plain_world(
+        platform, Arms.none(), Strategy(0.0), hours=hours, warm_up_hours=12, before_hours=0,
+        draws=draws,
+    )  # fmt: skip
+    t, i, j = np.nonzero(flow)
+    return pd.DataFrame(
+        {
+            "viewer_id": i,
+            "author_id": j,
+            "watch": 60 * flow[t, i, j],
+            "timestamp": pd.Timestamp("2026-03-02") + pd.to_timedelta(t, unit="h"),
+        }
+    )
+
+
+LOG = log_of(u0=4.0, quality_sd=0.4, activity_sd=0.7, tod=0.5)
+
+
+def test_calibrate_platform_meets_the_moments_it_names():
+    found = calibrate_platform(LOG, seed=3)
+    fit = found.fit
+    np.testing.assert_allclose(fit["simulated"], fit["observed"], rtol=0.05)
+    assert set(fit["parameter"]) == {
+        "u0", "quality_sd", "activity_sd", "tod", "shock", "rho_s", "live_share",
+    }  # fmt: skip
+    p = found.platform.parameters
+    assert abs(p.u0 - 4.0) < 0.6
+    assert abs(p.quality_sd - 0.4) < 0.2
+    assert abs(p.activity_sd - 0.7) < 0.25
+    assert abs(p.tod - 0.5) < 0.15
+    assert found.platform.n_viewers == 90
+    assert any("psi" in name for name in found.not_identified)
+    assert "not identified" in found.summary()
+    assert as_platform(found) is found.platform
+
+
+def test_calibrate_platform_counts_viewers_without_a_row():
+    found = calibrate_platform(LOG, n_viewers=180, seed=3)
+    level = found.fit.set_index("parameter").loc["u0", "observed"]
+    np.testing.assert_allclose(level, LOG["watch"].sum() / (60 * 120 * 180), rtol=1e-9)
+    assert found.platform.n_viewers == 180
+
+
+def test_calibrate_platform_sees_sessions():
+    found = calibrate_platform(log_of(live_share=0.4), seed=1)
+    share = found.fit.set_index("parameter").loc["live_share", "observed"]
+    assert 0.3 < share < 0.65  # an hour is live if any minute of it is
+    assert found.platform.parameters.live_share == share
+
+
+@pytest.mark.parametrize(
+    ("change", "arguments", "error", "message"),
+    [
+        (lambda f: f.drop(columns="watch"), {}, ValueError, "'watch'"),
+        (lambda f: f.assign(watch=-1.0), {}, ValueError, "column 'watch' must hold minutes"),
+        (lambda f: f.assign(watch=np.nan), {}, ValueError, "must be present in every row"),
+        (lambda f: f.assign(timestamp=1), {}, TypeError, "column 'timestamp' must hold instants"),
+        (lambda f: f[f["timestamp"] < "2026-03-03"], {}, ValueError, "72 hours or more"),
+        (lambda f: f, {"n_viewers": 10}, ValueError, "n_viewers must be at least"),
+        (lambda f: f, {"seed": -1}, ValueError, "seed"),
+    ],
+)
+def test_calibrate_platform_refuses_logs_that_tell_nothing(change, arguments, error, message):
+    with pytest.raises(error, match=message):
+        calibrate_platform(change(LOG), **arguments)
+
+
+def test_as_platform_refuses_anything_else():
+    with pytest.raises(TypeError, match="platform must be a LivePlatform"):
+        as_platform("mine")
