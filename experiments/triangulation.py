@@ -136,7 +136,7 @@ def triangulate(
     --------
     >>> from recsys import LivePlatform, Strategy
     >>> platform = LivePlatform(n_viewers=60, n_authors=8, seed=1)
-    >>> found = triangulate(platform, strategy=Strategy(0.25), hours=48, replications=2)
+    >>> found = triangulate(platform, strategy=Strategy(0.25), hours=96, replications=2)
     >>> found.table["method"].iloc[0]
     'viewer split'
     """

@@ -12,11 +12,25 @@ from recsys import Arms
 
 def plain_world(platform, arms, strategy, *, hours, warm_up_hours, before_hours, draws):
     """Watching shares (hours, N, J) of one world after the time before, one tick an hour."""
+    run = {
+        "hours": hours,
+        "warm_up_hours": warm_up_hours,
+        "before_hours": before_hours,
+        "draws": draws,
+    }
+    return one_world(platform, arms, strategy, control_paths(platform, strategy, **run), **run)
+
+
+def control_paths(platform, strategy, *, hours, warm_up_hours, before_hours, draws):
+    """Inside shares and audiences of the all-control world: habit and effort move around them."""
     n_before = before_hours + warm_up_hours
-    control = None
-    for world in (Arms.none(), arms):
-        control = _run(platform, world, strategy, hours, n_before, warm_up_hours, draws, control)
-    return control["flow"]
+    return _run(platform, Arms.none(), strategy, hours, n_before, warm_up_hours, draws, None)
+
+
+def one_world(platform, arms, strategy, control, *, hours, warm_up_hours, before_hours, draws):
+    """Watching shares (hours, N, J) of a world, given the control's paths."""
+    n_before = before_hours + warm_up_hours
+    return _run(platform, arms, strategy, hours, n_before, warm_up_hours, draws, control)["flow"]
 
 
 def _run(platform, arms, strategy, hours, n_before, warm_up, draws, control):
