@@ -8,11 +8,13 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pandas as pd
+from scipy import optimize
 
 from causal.frame import Table, check_columns, column_names, fetch_arrow, open_table
 from causal.values import whole_number
 from experiments.instants import MINUTE
 from recsys import Arms, LivePlatform, Strategy, flow_worlds
+from recsys.platform.draws import hourly_presence
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -44,11 +46,14 @@ class Calibration:
         moment, parameter, observed, simulated.
     not_identified : tuple of str
         What the log says nothing of: these parameters keep their defaults.
+    sizes : tuple of int
+        Viewers and authors of the log's platform, of which the twin may have fewer.
     """
 
     platform: LivePlatform
     fit: pd.DataFrame
     not_identified: tuple[str, ...]
+    sizes: tuple[int, int]
 
     def summary(self) -> str:
         """The moments, and what is not identified."""
@@ -99,10 +104,10 @@ def calibrate_platform(
     Notes
     -----
     Moments in order: swing of watching over the day -> tod; memory and sd of what is left hour by
-    hour -> rho_s, shock; presence of authors -> live_share; spread of authors' audiences ->
-    quality_sd; mean watching -> u0; spread of viewers' watching that lasts from one half of the log
-    to the other -> activity_sd. The last three by simulation, in turn. The twin's day begins where
-    the platform's does: the hour of the peak is not fitted.
+    hour -> rho_s, shock; share of hours in which an author is live at all -> live_share;
+    spread of authors' audiences -> quality_sd; mean watching -> u0; spread of viewers' watching
+    that lasts from one half of the log to the other -> activity_sd. The last three by simulation,
+    in turn. The twin's day begins where the platform's does: the hour of the peak is not fitted.
 
     Examples
     --------
@@ -121,7 +126,7 @@ def calibrate_platform(
         n_viewers=min(moments.n_viewers, _MOST_VIEWERS),
         n_authors=min(moments.n_authors, _MOST_AUTHORS),
         seed=seed,
-        live_share=moments.presence,
+        live_share=_live_share(moments.presence),
         rho_s=moments.memory,
     )
     platform = _fitted(platform, moments)
@@ -137,12 +142,18 @@ def calibrate_platform(
     rows = [(m, p, getattr(moments, a), simulated[a]) for m, (p, a) in names.items()]
     rows += [
         ("memory of hourly watching beyond the day", "rho_s", moments.memory, moments.memory),
-        ("share of hours that authors are live", "live_share", moments.presence, moments.presence),
+        (
+            "share of hours with watching, by author",
+            "live_share",
+            moments.presence,
+            hourly_presence(platform.parameters.live_share),
+        ),
     ]
     return Calibration(
         platform=platform,
         fit=pd.DataFrame(rows, columns=["moment", "parameter", "observed", "simulated"]),
         not_identified=_NOT_IDENTIFIED,
+        sizes=(moments.n_viewers, moments.n_authors),
     )
 
 
@@ -206,6 +217,14 @@ def _observed(
         viewers=_lasting(halves),
         **_hourly(by_hour),
     )
+
+
+def _live_share(presence: float) -> float:
+    """Share of time live whose share of hours with a live minute is this."""
+    if presence == 1:
+        return 1.0
+    found = optimize.brentq(lambda share: hourly_presence(share) - presence, 1e-6, 1 - 1e-9)
+    return float(found)
 
 
 def _hourly(by_hour: NDArray[np.float64]) -> dict[str, float]:

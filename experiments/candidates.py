@@ -17,14 +17,18 @@ from experiments.twin_designs import SHARES
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
+    from numpy.typing import NDArray
+
     from experiments.past_evidence import PastEvidence
     from experiments.pilot_model import Pilot, Posterior
     from experiments.recommendation import Constraints
     from experiments.share_pilot import Interference
+    from experiments.trials import Design
     from experiments.twin_designs import TwinRow
 
 LEVEL = 0.95
 FEWEST_SLICES = 8
+_QUANTILES = 400
 _FIGURES = ("bias_low", "bias_high", "std_error", "rmse", "regret")
 
 
@@ -33,6 +37,7 @@ class Candidate:
     """A design with what is known of it: an option of the grid, or fixed figures, or neither."""
 
     name: str
+    design: Design | None = None
     option: Option | None = None
     fixed: Fixed | None = None
     rejected: str = ""
@@ -59,6 +64,13 @@ def rotation_candidates(read: Pilot, rules: Constraints, days: float) -> list[Ca
         most=rules.max_slice_minutes,
         regions=regions,
     )
+    if not options:
+        shown = f"{rules.min_slice_minutes:g} to {rules.max_slice_minutes:g} minutes"
+        reason = (
+            f"no slices of min_slice_minutes to max_slice_minutes, {shown}, are whole periods of "
+            f"the pilot ({read.minutes:g} minutes) and fit four times into {days:g} days"
+        )
+        return [Candidate(name="switchback", rejected=reason)]
     found = []
     for option in options:
         reason = ""
@@ -71,7 +83,7 @@ def rotation_candidates(read: Pilot, rules: Constraints, days: float) -> list[Ca
         elif option.least_p > 1 - LEVEL:
             reason = f"{option.n_slices} slices give at best p = {option.least_p:.2f}"
         name = Trial(option.design).label
-        found.append(Candidate(name=name, option=option, rejected=reason))
+        found.append(Candidate(name=name, design=option.design, option=option, rejected=reason))
     return found
 
 
@@ -91,7 +103,7 @@ def twin_candidates(
     share = {"saturation": max(SHARES)}
     found = []
     for row in rows:
-        kind = row.design.split()[0]
+        kind = row.trial.label.split()[0]
         reason = "" if known else "its bias is that of an uncalibrated twin: pass platform="
         if entangled > ENTANGLED and kind in ("author", "dual-sided"):
             reason = f"{entangled:.0%} of watch is in battles of mixed arms"
@@ -107,7 +119,8 @@ def twin_candidates(
             bias_high=max(ends),
             std_error=row.error * level,
         )
-        found.append(Candidate(name=row.design, fixed=fixed, rejected=reason))
+        label = row.trial.label
+        found.append(Candidate(name=label, design=row.trial.design, fixed=fixed, rejected=reason))
     return found
 
 
@@ -147,9 +160,7 @@ def ranked(
         criterion=criterion,
     )
     df = np.array([c.option.df if c.option else np.inf for c in measured])
-    reach = stats.t.ppf((1 + LEVEL) / 2, df)
-    strength = np.abs(figures.found) / figures.std_error
-    power = stats.nct.sf(reach, df, strength) + stats.nct.cdf(-reach, df, strength)
+    power = _power(df, np.abs(figures.found), figures.std_error)
     table = pd.DataFrame(
         {
             "design": [c.name for c in measured],
@@ -176,3 +187,22 @@ def ranked(
     return (
         pd.concat([ranked, rest], ignore_index=True) if len(rest) else ranked.reset_index(drop=True)
     )
+
+
+def _power(
+    df: NDArray[np.float64], effect: NDArray[np.float64], error: NDArray[np.float64]
+) -> NDArray[np.float64]:
+    """Chance that a two-sided t-test with such an error finds an effect.
+
+    Averages the normal test over quantiles of the estimated error: scipy's noncentral t gives up at
+    large effects.
+    """
+    reach = stats.t.ppf((1 + LEVEL) / 2, df)
+    strength = np.divide(effect, error, out=np.full_like(effect, np.inf), where=error > 0)
+    finite = np.isfinite(df)
+    level = (np.arange(_QUANTILES) + 0.5) / _QUANTILES
+    chi2 = stats.chi2.ppf(level, np.where(finite, df, 1.0)[:, None])
+    found = np.sqrt(np.where(finite[:, None], chi2 / np.where(finite, df, 1.0)[:, None], 1.0))
+    bound = reach[:, None] * found
+    away = stats.norm.sf(bound - strength[:, None]) + stats.norm.cdf(-bound - strength[:, None])
+    return np.asarray(away.mean(axis=1))

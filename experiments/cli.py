@@ -1,4 +1,4 @@
-"""The command line: ``livelift report | check``.
+"""The command line: ``livelift report | check | simulate | plan``.
 
 Nothing heavy is imported before a command needs it, so that ``livelift --help`` answers at once.
 
@@ -65,6 +65,12 @@ def report(
             help="Exit with 5 if the split or the log check fails, or a guardrail is not held.",
         ),
     ] = False,
+    designs: Annotated[
+        bool,
+        typer.Option(
+            "--designs", help="Also say which experiment to run, from designs on the platform."
+        ),
+    ] = False,
     quiet: Annotated[bool, typer.Option("--quiet", help="No progress on stderr.")] = False,
 ) -> int:
     """Read out a study: one HTML page, its numbers as JSON, its tables as Parquet.
@@ -73,7 +79,16 @@ def report(
     """
     if (study is None) == (built_in is None):
         raise typer.BadParameter("exactly one of STUDY.yaml and --built-in is required")
-    result = _read_out(study, built_in, progress=not quiet and sys.stderr.isatty())
+    progress = not quiet and sys.stderr.isatty()
+    result = _read_out(study, built_in, progress=progress)
+    if designs:
+        from dataclasses import replace  # noqa: PLC0415 — loaded only when used
+
+        from experiments.platform_question import (  # noqa: PLC0415 — loaded only when used
+            designs_on_platform,
+        )
+
+        result = replace(result, designs=designs_on_platform(n_jobs=2, progress=progress))
     from experiments.report import render  # noqa: PLC0415 — loaded only when used
 
     page = render(result, out).html
@@ -127,6 +142,123 @@ def check(
         return DATA
     rules = "no error" if found.warnings else "every rule holds"
     sys.stdout.write(f"{path}: {found.n_rows:,} rows, {found.n_columns} columns, {rules}\n")
+    return 0
+
+
+@app.command()
+def simulate(
+    study: Annotated[
+        str, typer.Argument(metavar="STUDY.yaml", help="A study with platform and trials.")
+    ],
+    *,
+    out: Annotated[Path, typer.Option(help="Folder of the report; made if absent.")] = Path("sim"),
+    n_jobs: Annotated[
+        int, typer.Option(help="Workers; -1 takes all cores. The numbers do not depend on it.")
+    ] = 1,
+    seed: Annotated[
+        int | None, typer.Option(min=0, help="In place of the study's own seed.")
+    ] = None,
+    quiet: Annotated[bool, typer.Option("--quiet", help="No progress on stderr.")] = False,
+) -> int:
+    """Say which experiment to run: designs on the simulated platform, each against the truth.
+
+    Writes report.html, report.json, comparison.parquet and estimates.parquet; the path of the page
+    is the last line on stdout.
+    """
+    if n_jobs == 0 or n_jobs < -1:
+        raise typer.BadParameter(f"--n-jobs must be a number of workers, or -1; got {n_jobs}")
+    from experiments.study_file import load_study  # noqa: PLC0415 — loaded only when used
+
+    loaded = load_study(study)
+    from experiments.simulated_study import run_simulation  # noqa: PLC0415 — loaded only when used
+
+    progress = not quiet and sys.stderr.isatty()
+    result = run_simulation(loaded, n_jobs=n_jobs, seed=seed, progress=progress)
+    for message in result.warnings:
+        _say(f"{study}: warning: {message}")
+    sys.stdout.write(f"{result.write(out).html}\n")
+    return 0
+
+
+@app.command()
+def plan(  # noqa: PLR0913 — columns and constraints, each by name
+    pilot: Annotated[
+        str, typer.Argument(metavar="PILOT.parquet", help="Parquet: file, folder or pattern.")
+    ],
+    *,
+    outcome: Annotated[str, typer.Option(help="Column of the outcome.")],
+    time: Annotated[str, typer.Option(help="Column of instants.")],
+    effect: Annotated[
+        float, typer.Option(help="The total effect to be found, in the units of the outcome.")
+    ],
+    days: Annotated[float, typer.Option(min=1, help="Length of the experiment.")] = 14,
+    treatment: Annotated[
+        str | None, typer.Option(help="Column of 0 and 1, of a pilot that was treated.")
+    ] = None,
+    unit: Annotated[str | None, typer.Option(help="Column of the region.")] = None,
+    pilot_schedule: Annotated[
+        Path | None, typer.Option(help="The pilot's own schedule: .csv or .json.")
+    ] = None,
+    history: Annotated[
+        str | None, typer.Option(help="Parquet of past experiments, or of past data.")
+    ] = None,
+    min_slice_minutes: Annotated[float, typer.Option(help="Shortest slice allowed.")] = 30,
+    max_slice_minutes: Annotated[float, typer.Option(help="Longest slice allowed.")] = 2880,
+    max_days: Annotated[float, typer.Option(help="Longest experiment allowed.")] = 28,
+    n_regions: Annotated[int, typer.Option(help="Regions with coins of their own.")] = 1,
+    max_treated_share: Annotated[float, typer.Option(help="Largest share treated at once.")] = 1.0,
+    viewers: Annotated[bool, typer.Option(help="Viewers may be drawn by lot.")] = True,
+    authors: Annotated[bool, typer.Option(help="Authors may be drawn by lot.")] = True,
+    time_slices: Annotated[bool, typer.Option(help="Slices of time may be drawn by lot.")] = True,
+    criterion: Annotated[
+        Literal["minimax_regret", "bayes"], typer.Option(help="How designs are ranked.")
+    ] = "minimax_regret",
+    seed: Annotated[int, typer.Option(min=0, help="Of the schedule.")] = 0,
+    out: Annotated[Path, typer.Option(help="Folder of the plan; made if absent.")] = Path("plan"),
+) -> int:
+    """Plan an experiment from a pilot: which design, which slices, how long; and its schedule.
+
+    Writes plan.html, plan.json, schedule.csv and table.parquet; the path of the page is the last
+    line on stdout.
+    """
+    from experiments.recommendation import Constraints  # noqa: PLC0415 — loaded only when used
+
+    try:
+        rules = Constraints(
+            min_slice_minutes=min_slice_minutes,
+            max_slice_minutes=max_slice_minutes,
+            max_days=max_days,
+            randomise_viewers=viewers,
+            randomise_authors=authors,
+            randomise_time=time_slices,
+            n_regions=n_regions,
+            max_treated_share=max_treated_share,
+        )
+    except ValueError as error:
+        raise typer.BadParameter(str(error)) from error
+    if effect == 0 or effect != effect or abs(effect) == float("inf"):
+        raise typer.BadParameter(f"--effect must be a number other than 0; got {effect:g}")
+    if days > max_days:
+        raise typer.BadParameter(f"--days must be at most --max-days {max_days:g}; got {days:g}")
+    from experiments.pilot_plan import Wishes, plan_from_pilot  # noqa: PLC0415 — loaded only when used
+
+    wishes = Wishes(
+        outcome=outcome,
+        time=time,
+        effect=effect,
+        days=days,
+        constraints=rules,
+        treatment=treatment,
+        unit=unit,
+        schedule=pilot_schedule,
+        history=history,
+        criterion=criterion,
+        seed=seed,
+    )
+    files = plan_from_pilot(pilot, wishes, out)
+    if not any(path.name == "schedule.csv" for path in files.tables):
+        _say("the best design is no rotation: there is no schedule.csv")
+    sys.stdout.write(f"{files.html}\n")
     return 0
 
 

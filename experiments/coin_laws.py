@@ -99,6 +99,16 @@ class Law:
         return np.unique(groups, return_inverse=True)[1].astype(np.int64)
 
 
+def pooled_singles(strata: NDArray[np.int64], regions: NDArray[np.int64]) -> NDArray[np.int64]:
+    """Codes 0, 1, ... of strata to adjust for; slices alone in theirs are one stratum a region.
+
+    The coin of such a slice is free.
+    """
+    alone = np.bincount(strata)[strata] == 1
+    joined = np.where(alone, strata.max(initial=0) + 1 + regions, strata)
+    return np.unique(joined, return_inverse=True)[1].astype(np.int64)
+
+
 def _count(size: int, coin: Coin) -> int:
     """Number of paths of a block of coins."""
     if coin in ("independent", "alternating"):

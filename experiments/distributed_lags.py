@@ -207,33 +207,70 @@ def _geometric_lag(series: PeriodSeries, settings: Settings, _: int) -> Readout:
     fit = model.fit()
     some = np.arange(len(series))
     basis = orthonormal(series.nuisance(some))
-    X = np.column_stack([fit.exposure, fit.effect * fit.slope, basis])
-    names = ["exposure", "decay", *(f"level {j}" for j in range(len(basis.T)))]
-    linear = least_squares(X, series.outcome, names=names)
-    found, rule = _spread(series, some, linear, X, settings, 0)
+    test = None
+    if settings.inference == "randomization":
+        test = _decay_tested(model, settings, fit.effect)
+        error, rule = test.std_error, "by slice"
+        df = max(_slices(series, some) - len(basis.T) - 2.0, 1.0)
+    else:
+        X = np.column_stack([fit.exposure, fit.effect * fit.slope, basis])
+        names = ["exposure", "decay", *(f"level {j}" for j in range(len(basis.T)))]
+        linear = least_squares(X, series.outcome, names=names)
+        found, rule = _spread(series, some, linear, X, settings, 0)
+        error, df = math.sqrt(float(found.matrix[0, 0])), float(np.atleast_1d(found.df)[0])
     draws = series.coins.law.draws(min(settings.n_draws, _DECAY_DRAWS), settings.seed)
     low, high = model.conf_int(settings.level, draws)
     decay = {"decay": fit.decay, "decay_low": low, "decay_high": high}
     effect = Effect(
         estimate=fit.effect,
-        std_error=math.sqrt(float(found.matrix[0, 0])),
+        std_error=error,
         estimand="total",
         method=settings.describe("switchback, geometric decay of exposure", rule),
         n_obs=int(series.rows.sum()),
         n_clusters=_slices(series, some),
-        df=float(np.atleast_1d(found.df)[0]),
-        details={**_details(series, settings, {"period": series.step}), **decay},
+        df=df,
+        details={
+            **_details(series, settings, {"period": series.step}),
+            **decay,
+            **({} if test is None else paths_details(test, settings)),
+        },
     )
+    doubt = "" if test else ", and a t takes it as known: use inference='randomization'"
     vague = Check(
         "decay",
         high,
         1.0,
         "yes" if high < 1 else "no",
         f"decay a period lies between {low:.3g} and {high:.3g}"
-        + ("" if high < 1 else ": the log does not tell how slowly carry-over fades"),
+        + ("" if high < 1 else ": the log does not tell how slowly carry-over fades" + doubt),
         warns=True,
     )
-    return _readout(series, some, settings, effect, more=[vague])
+    return _readout(series, some, settings, effect, test=test, more=[vague])
+
+
+def _decay_tested(model: DecayModel, settings: Settings, effect: float) -> RandomizationTest:
+    """The effect among those of other paths, each at the decay that fits it best.
+
+    Under no effect that is exact. Constant effects are compared with the same statistics: the
+    interval is the estimate, give or take their quantile times the error.
+    """
+    coins = model.coins
+    observed = float(model.statistics(coins.arm[None, :])[0])
+    error = abs(effect / observed) if observed else 0.0
+
+    def statistic(paths: NDArray[np.int8]) -> Contrasts:
+        own = (paths == coins.arm).all(axis=1)
+        none = np.zeros(len(paths))
+        return Contrasts(
+            slope=np.where(own, effect, error * model.statistics(paths)),
+            dose=own.astype(np.float64),
+            square=none + error**2,
+            mixed=none,
+            dose_square=none,
+            valid=np.ones(len(paths), dtype=bool),
+        )
+
+    return decided(coins, settings, statistic)
 
 
 # ---- sums of outcomes after a slice ----

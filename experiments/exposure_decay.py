@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from experiments.period_series import PeriodSeries
+    from experiments.slice_coins import Coins
 
 _GRID = np.array([*range(0, 900, 50), *range(900, 1000, 10), 995]) / 1000
 _CHUNK = 4_000_000  # entries of a matrix of paths, decays and periods
@@ -57,6 +58,11 @@ class DecayModel:
         self._chain, self._coin, self._place = series.grid()
         self._basis = orthonormal(series.nuisance(every))
         self._y = self._without(series.outcome)
+
+    @property
+    def coins(self) -> Coins:
+        """The coins of the rotation."""
+        return self._series.coins
 
     def exposures(self, paths: NDArray[np.int8], rho: float) -> NDArray[np.float64]:
         """Exposure x of each path at each outcome, shape (r, n)."""
@@ -114,6 +120,35 @@ class DecayModel:
             return near, near
         high = float(allowed[-1])
         return float(allowed[0]), 1.0 if high == _GRID[-1] else high
+
+    def statistics(self, paths: NDArray[np.int8]) -> NDArray[np.float64]:
+        """Effect of each path at the decay that fits it best, over its error by slice, (r,).
+
+        The error is that of least squares on the exposure and on its change with the decay.
+        """
+        slices = np.unique(self._series.coin, return_inverse=True)[1]
+        order = np.argsort(slices, kind="stable")
+        starts = np.flatnonzero(np.r_[True, np.diff(slices[order]) > 0])
+        step = max(1, _CHUNK // (len(_GRID) * len(self._y)))
+        found = []
+        for begin in range(0, len(paths), step):
+            some = paths[begin : begin + step]
+            x = self._grid_exposures(some)
+            norm, product = _positive((x**2).sum(axis=2)), x @ self._y
+            place = (product**2 / norm).argmax(axis=1)
+            best = np.arange(len(x)), place
+            x, effect = x[best], product[best] / norm[best]
+            slope = np.empty_like(x)
+            for j in np.unique(place):
+                mine = place == j
+                slope[mine] = self._without(self.slopes(some[mine], float(_GRID[j])))
+            along = (slope * x).sum(axis=1) / _positive((slope**2).sum(axis=1))
+            lever = x - along[:, None] * slope
+            scores = lever * (self._y - effect[:, None] * x)
+            error = np.add.reduceat(scores[:, order], starts, axis=1)
+            error = np.sqrt((error**2).sum(axis=1)) / _positive((lever**2).sum(axis=1))
+            found.append(np.divide(effect, error, out=np.zeros_like(effect), where=error > 0))
+        return np.concatenate(found)
 
     def _p_values(self, paths: NDArray[np.int8]) -> NDArray[np.float64]:
         """Share of paths on which another decay fits so much better, for each; ours comes first."""

@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
-    from experiments.power_cells import Cells
+    from experiments.power_cells import PilotCells
 
 _TIE = 1e-9  # relative difference of squared statistics that rounding may make
 
@@ -73,7 +73,7 @@ class Sample:
         return np.asarray(values - means[:, self.strata])
 
 
-def sample_of(cells: Cells, outcome: str) -> Sample:
+def sample_of(cells: PilotCells, outcome: str) -> Sample:
     """The cells with rows, centred in their strata.
 
     Raises

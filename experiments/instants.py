@@ -17,6 +17,7 @@ if TYPE_CHECKING:
 
 MINUTE = 60_000_000  # microseconds
 NEAR_WHOLE = 1e-6
+_SHOWN = 5
 _MOST_PERIOD = 2**53  # whole numbers that a double holds
 
 
@@ -111,12 +112,24 @@ def _stamps(frame: Table, name: str) -> pd.DatetimeIndex | None:
         values = frame[name]
         if not _holds_instants(values):
             return None
-        return pd.DatetimeIndex(values if values.dtype != object else pd.to_datetime(values))
+        return pd.DatetimeIndex(values if values.dtype != object else _of_objects(values, name))
     found = frame.column(name) if isinstance(frame, pa.Table) else frame[name].to_arrow()
     if not (pa.types.is_timestamp(found.type) or pa.types.is_date(found.type)):
         return None
     zone = found.type.tz if pa.types.is_timestamp(found.type) else None
     return pd.DatetimeIndex(found.cast(pa.timestamp("us", zone), safe=False).to_pandas())
+
+
+def _of_objects(values: pd.Series[Any], name: str) -> pd.Series[Any]:
+    """Timestamps that are Python objects, of one time zone or none."""
+    zones = list(dict.fromkeys(str(getattr(v, "tzinfo", None)) for v in values.dropna()))
+    if len(zones) > 1:
+        raise ValueError(
+            f"column {name!r} must hold times of one time zone; it mixes "
+            f"{', '.join(zones[:_SHOWN])}: convert it with pandas.to_datetime(..., utc=True), and "
+            "tz_convert to the platform's zone"
+        )
+    return pd.to_datetime(values)
 
 
 def _holds_instants(values: pd.Series[Any]) -> bool:
@@ -134,7 +147,8 @@ def _numbers(frame: Table, name: str) -> NDArray[np.float64]:
     try:
         found: NDArray[np.float64] = read_columns(frame, numeric=[name])[name]
     except TypeError as error:
-        raise TypeError(_no_time(name, error)) from None
+        found_instead = str(error).rpartition("; it holds ")[2].removesuffix("; convert it first")
+        raise TypeError(_no_time(name, f"it holds {found_instead}")) from None
     return found
 
 

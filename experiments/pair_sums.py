@@ -19,6 +19,7 @@ from causal.frame import Table, check_columns, codes, column_names, listed
 from causal.rows import ArrayRows, Groups, Rows, column, open_rows
 from causal.values import is_number
 from experiments.row_checks import (
+    refuse_beyond_squares,
     refuse_changing,
     refuse_missing,
     refuse_other_arms,
@@ -133,6 +134,7 @@ def open_pairs(
         refuse_outside_unit(rows, "b", battle)
     pilot = rows.pilot(["y"], exact=True)
     centre, scale = pilot.centre["y"], pilot.scale["y"]
+    refuse_beyond_squares(outcome, scale)
     everyone = len(sides["viewer"].arm) * len(sides["author"].arm)
     return PairLog(
         rows=rows.derive({"y": lambda c: (c["y"] - centre) / scale}),

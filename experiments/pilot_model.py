@@ -16,6 +16,7 @@ import numpy as np
 import pandas as pd
 from scipy import linalg, signal
 
+from causal.frame import read_columns
 from experiments.power_cells import pilot_cells
 
 if TYPE_CHECKING:
@@ -35,6 +36,7 @@ WHITE = np.array([0.0, 0.3, 0.6, 0.85])
 _MOST_PERIODS = 3000  # of a region
 _STEPS = (1, 2, 3, 4, 5, 6, 10, 12, 15, 20, 30, 60, 120, 180, 240, 360, 480, 720, 1440)  # minutes
 _HOUR = 60
+_FINEST = 30  # minutes of a period, unless slices are shorter
 _WEEKEND_FROM = 14  # days
 
 
@@ -143,14 +145,16 @@ def read_pilot(
     unit: str | None,
     least_minutes: float,
 ) -> Pilot:
-    """Read a pilot by periods of its own grid, or as long as the shortest slice.
+    """Read a pilot by periods of its own grid, of half an hour or the shortest slice at least.
 
     Raises
     ------
     ValueError
-        If a column is absent or holds gaps, time is no timestamps, or the pilot is shorter than
-        three days.
+        If a column is absent or holds gaps, time is no timestamps, the treatment is not 0 and 1, or
+        the pilot is shorter than three days.
     """
+    if treatment is not None:
+        _check_arms(frame, treatment)
     cells_of = partial(
         pilot_cells, frame, time=time, unit=unit, burn_in_minutes=0, coin="independent"
     )
@@ -182,6 +186,19 @@ def read_pilot(
     )
 
 
+def _check_arms(frame: Table, treatment: str) -> None:
+    """Both arms, 0 and 1, and nothing else."""
+    arms = np.unique(read_columns(frame, numeric=[treatment])[treatment])
+    if not np.isin(arms, (0, 1)).all():
+        strange = arms[~np.isin(arms, (0, 1))][:3].tolist()
+        raise ValueError(f"column {treatment!r} must hold 0 and 1; got {strange}: recode it")
+    if len(arms) < 2:
+        raise ValueError(
+            f"column {treatment!r} must hold both arms; it holds only {arms[0]:g}: a pilot without "
+            "treatment has treatment=None"
+        )
+
+
 def posterior_of(pilot: Pilot) -> Posterior:
     """Weights of decay and noise given a pilot, under flat priors on the grid.
 
@@ -210,11 +227,11 @@ def posterior_of(pilot: Pilot) -> Posterior:
 
 
 def _period(step: float, clock: Clock, least: float) -> float:
-    """Length of a period: the pilot's grid, not below the shortest slice, not too many."""
+    """Length of a period: the pilot's grid, half an hour or the shortest slice, not too many."""
     span = (clock.last - clock.first) / clock.kind.minute
     for minutes in _STEPS:
         whole = minutes % step < 1e-9 or step < 1
-        if minutes >= min(least, 1440) and whole and span / minutes <= _MOST_PERIODS:
+        if minutes >= min(least, _FINEST) and whole and span / minutes <= _MOST_PERIODS:
             return float(minutes)
     return 1440.0
 

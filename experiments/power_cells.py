@@ -27,7 +27,7 @@ from causal.frame import (
 )
 from causal.rows import ArrayRows, EngineRows
 from causal.values import is_number
-from experiments.coin_laws import Law
+from experiments.coin_laws import Law, pooled_singles
 from experiments.coins import COINS, Coin
 from experiments.instants import MINUTE, TimeKind, engine_times, read_times
 from experiments.rotation import Switchback
@@ -89,7 +89,7 @@ class Clock:
 
 
 @dataclass(frozen=True, eq=False)
-class Cells:
+class PilotCells:
     """The slices of a pilot's span, with what was read in each.
 
     Parameters
@@ -115,13 +115,6 @@ class Cells:
         return np.asarray(self.table["n"].to_numpy() > 0)
 
 
-def pooled(strata: NDArray[np.int64], regions: NDArray[np.int64]) -> NDArray[np.int64]:
-    """Codes 0, 1 ... of strata; slices that are alone in theirs are one stratum a region."""
-    alone = np.bincount(strata)[strata] == 1
-    joined = np.where(alone, strata.max(initial=0) + 1 + regions, strata)
-    return np.unique(joined, return_inverse=True)[1]
-
-
 def pilot_cells(
     frame: Table,
     *,
@@ -132,7 +125,7 @@ def pilot_cells(
     burn_in_minutes: float,
     coin: Coin,
     grid: bool = False,
-) -> Cells:
+) -> PilotCells:
     """Read a pilot's rows into the cells of a rotation.
 
     Parameters
@@ -150,7 +143,7 @@ def pilot_cells(
 
     Returns
     -------
-    Cells
+    PilotCells
 
     Raises
     ------
@@ -181,7 +174,7 @@ def pilot_cells(
     at = region * clock.n_slices + groups.keys["slice"]
     table["n"] = np.bincount(at, groups.n, len(table)).astype(np.int64)
     table["mean"] = np.bincount(at, mean, len(table))
-    return Cells(table, law, pooled(law.strata, law.regions), clock)
+    return PilotCells(table, law, pooled_singles(law.strata, law.regions), clock)
 
 
 def _check_lengths(slice_minutes: float, burn_in_minutes: float) -> None:

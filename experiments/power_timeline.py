@@ -11,10 +11,12 @@ from scipy import special
 
 from causal.frame import Table, check_level
 from causal.values import is_number
+from experiments.coin_laws import pooled_singles
 from experiments.injected_effects import sample_of
 from experiments.instants import MINUTE
-from experiments.power_cells import Cells, pilot_cells, pooled
+from experiments.power_cells import PilotCells, pilot_cells
 from experiments.rotation import Switchback
+from experiments.row_checks import refuse_beyond_squares
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -118,7 +120,8 @@ def mde_timeline(
             "convert it first"
         )
     _check_regions(cells, plan)
-    sample_of(cells, outcome)  # raises where the pilot tells too little
+    sample = sample_of(cells, outcome)  # raises where the pilot tells too little
+    refuse_beyond_squares(outcome, sample.scale)
     n, mean = (cells.table[name].to_numpy(dtype=np.float64) for name in ("n", "mean"))
     baseline = float(n @ mean / n.sum())
     rows = []
@@ -131,7 +134,7 @@ def mde_timeline(
     return pd.DataFrame(rows, columns=names)
 
 
-def _found(cells: Cells, days: float, level: float, power: float) -> tuple[int, float, bool]:
+def _found(cells: PilotCells, days: float, level: float, power: float) -> tuple[int, float, bool]:
     """Number of slices and smallest effect of a duration, and whether the pilot is shorter."""
     width, k = cells.clock.width, cells.clock.n_slices
     n_slices = math.ceil(days * _DAY / width - 1e-9)
@@ -152,7 +155,7 @@ def _found(cells: Cells, days: float, level: float, power: float) -> tuple[int, 
     return n_slices * (int(regions.max()) + 1), mde, beyond > 1
 
 
-def _strata(cells: Cells, *, weekends: bool) -> NDArray[np.int64]:
+def _strata(cells: PilotCells, *, weekends: bool) -> NDArray[np.int64]:
     """Codes of region, local clock and, if asked for, weekend of all slices."""
     if cells.law.coin != "stratified":
         return cells.law.regions
@@ -173,7 +176,7 @@ def _variance(
     seen = n > 0
     if not seen.any():
         return 0.0, 0, 0
-    code = pooled(strata, regions)[seen]
+    code = pooled_singles(strata, regions)[seen]
     code = np.unique(code, return_inverse=True)[1]
     n, mean = n[seen], mean[seen]
     size = np.bincount(code)[code]
@@ -182,7 +185,7 @@ def _variance(
     return 4 * float(squares.sum()) / float(n.sum()) ** 2, len(n), int(code.max()) + 1
 
 
-def _least_p(cells: Cells, strata: NDArray[np.int64], beyond: float) -> float:
+def _least_p(cells: PilotCells, strata: NDArray[np.int64], beyond: float) -> float:
     """Smallest p-value of all schedules; a schedule and its mirror have one absolute statistic."""
     if cells.law.coin == "independent":
         return float(2.0 ** (1 - len(strata) * beyond))
@@ -206,6 +209,8 @@ def _checked_days(days: Sequence[float]) -> list[float]:
 
 def _check_design(design: Switchback, unit: str | None) -> None:
     """Slices of one length, thrown coins, regions that have a column."""
+    if not isinstance(design, Switchback):
+        raise TypeError(f"design must be a Switchback; got {type(design).__name__}: make one")
     if design.points is not None:
         raise ValueError(
             f"design must have slices of one length; it has points {design.points[:5]}: give "
@@ -220,7 +225,7 @@ def _check_design(design: Switchback, unit: str | None) -> None:
         raise ValueError("unit= must name the column of the design's regions")
 
 
-def _check_regions(cells: Cells, design: Switchback) -> None:
+def _check_regions(cells: PilotCells, design: Switchback) -> None:
     """The pilot's regions are those of the design."""
     if design.regions is None:
         return

@@ -61,9 +61,15 @@ class RandomizationTest:
         Raises
         ------
         ValueError
-            If no effect, however large, is rejected on one side.
+            If paths are too few for the level, or no effect, however large, is rejected on one
+            side.
         """
         if level not in self._known:
+            if self.n_paths * (1 - level) < 1 - _EDGE:
+                raise ValueError(
+                    f"level {level:g} needs {math.ceil(1 / (1 - level) - _TIE):,} paths; "
+                    f"{self.n_paths:,} were compared: pass a larger n_draws=, or a lower level"
+                )
             steps = self._steps()
             low, high = (self._reach(steps, side, 1 - level) for side in (-1.0, 1.0))
             s = self.std_error
@@ -154,6 +160,9 @@ def randomization_test(
             every["dose_square"],
         ]
     )
+    tied = (np.abs(line[:, 0]) <= _EDGE) & (np.abs(np.abs(line[:, 1]) - 1) <= _TIE)
+    tied &= np.abs(square[:, 0] - 1) <= _TIE
+    line[tied], square[tied] = (0.0, 1.0), (1.0, 0.0, 0.0)  # rounding would part them far out
     statistics = _over(every["slope"], every["square"])
     p_value = float(np.mean(np.abs(statistics) >= abs(estimate) / s * (1 - _TIE)))
     return RandomizationTest(

@@ -4,16 +4,16 @@ from __future__ import annotations
 
 import math
 import warnings
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from typing import TYPE_CHECKING, Any, Literal
 
 import pandas as pd
 
 from causal.effect import EstimationWarning
-from causal.frame import Table, check_one_of, column_names
+from causal.frame import Table, check_columns, check_one_of, column_names
 from causal.values import is_number, whole_number
 from causal.words import number_in_words
-from experiments.calibration import as_platform, calibrate_platform
+from experiments.calibration import Calibration, as_platform, calibrate_platform
 from experiments.candidates import (
     FEWEST_SLICES,
     LEVEL,
@@ -27,7 +27,7 @@ from experiments.carryover import carryover_bound
 from experiments.entanglement import ENTANGLED
 from experiments.past_evidence import past_evidence
 from experiments.pilot_model import Pilot, Posterior, posterior_of, read_pilot
-from experiments.rotation import Schedule, Switchback, design_fields
+from experiments.rotation import Schedule, Switchback
 from experiments.rotation_options import CRITERIA
 from experiments.rotation_power import PowerCurve, switchback_power
 from experiments.share_pilot import interference
@@ -42,6 +42,13 @@ if TYPE_CHECKING:
     from experiments.carryover import CarryoverBound
 
 _REPLICATIONS, _DRAWS = 500, 199  # of the power on the pilot's cells
+_ESTIMATORS = {
+    "Switchback": ("Hajek, adjusted for the design", "randomization"),
+    "UserSplit": ("difference in means, adjusted for the time before", "design-based"),
+    "AuthorSplit": ("difference in means, adjusted for the time before", "design-based"),
+    "DualSided": ("total of dual_sided_effect, adjusted for the time before", "two-way"),
+    "Saturation": ("total of share_response", "clusters by region and slice"),
+}
 _ENTANGLED = f"above {ENTANGLED:.0%}, author-side designs are rejected"
 
 
@@ -221,10 +228,12 @@ def recommend(
     Raises
     ------
     ValueError
-        If columns are absent, the pilot is shorter than three days, the effect is 0, `days` does
-        not fit, or nothing may be randomised and there is no history to launch placebos on.
+        If columns are absent, the treatment is not 0 and 1 or not as scheduled, the pilot is
+        shorter than three days, the effect is 0, `days` does not fit, or nothing may be randomised
+        and there is no history to launch placebos on.
     TypeError
-        If `time` holds no instants, or `platform` is no platform.
+        If `time` holds no instants, `platform` is no platform, or `schedule` or `constraints` are
+        of another kind.
 
     Notes
     -----
@@ -253,6 +262,8 @@ def recommend(
     check_one_of(criterion, "criterion", CRITERIA)
     seed = whole_number("seed", seed, 0)
     _check_wishes(effect, days, rules, unit)
+    columns = {"outcome": outcome, "time": time, "treatment": treatment, "unit": unit}
+    check_columns(column_names(pilot), {k: v for k, v in columns.items() if v is not None})
     region = unit if rules.n_regions > 1 else None
     read = read_pilot(
         pilot,
@@ -262,9 +273,11 @@ def recommend(
         unit=region,
         least_minutes=rules.min_slice_minutes,
     )
+    _check_plan(pilot, schedule, time, treatment, unit)
     posterior = posterior_of(read)
     past = past_evidence(history, outcome=outcome, time=time, unit=unit, days=days, effect=effect)
-    twin, known = _twin(pilot, platform, time, outcome, posterior, seed)
+    twin, sizes = _twin(pilot, platform, time, outcome, posterior, seed)
+    known = sizes is not None
     entangled = twin_entanglement(twin, seed=seed)
     roles: dict[str, Any] = {"outcome": outcome, "time": time, "unit": unit}
     carryover, tested = _carried(pilot, treatment, schedule, roles, seed)
@@ -272,7 +285,7 @@ def recommend(
     candidates = [
         *rotation_candidates(read, rules, days),
         *twin_candidates(
-            twin_designs(twin, days=days, seed=seed),
+            twin_designs(twin, days=days, seed=seed, sizes=sizes),
             rules,
             effect,
             abs(read.level),
@@ -305,12 +318,14 @@ def recommend(
         power_curve=curve,
         twin=twin,
         decay=(posterior.decay, *posterior.decay_range()),
-        plan=_registered(chosen, plan, roles, effect, float(best["days"]), curve),
+        plan=_registered(chosen, plan, roles, effect, float(best["days"]), curve, seed),
     )
 
 
 def _check_wishes(effect: object, days: object, rules: Constraints, unit: str | None) -> None:
     """An effect, and days within the constraints."""
+    if not isinstance(rules, Constraints):
+        raise TypeError(f"constraints must be Constraints(...); got {type(rules).__name__}")
     if not (is_number(effect) and math.isfinite(effect) and effect != 0):
         raise ValueError(f"effect must be a number other than 0; got {effect!r}")
     if not (is_number(days) and 1 <= days <= rules.max_days):
@@ -319,6 +334,26 @@ def _check_wishes(effect: object, days: object, rules: Constraints, unit: str | 
         raise ValueError(
             f"n_regions={rules.n_regions} needs unit=, the pilot's column of the region: the noise "
             "of a region is not known otherwise"
+        )
+
+
+def _check_plan(
+    pilot: Table, schedule: Schedule | None, time: str, treatment: str | None, unit: str | None
+) -> None:
+    """A schedule that the pilot's treatment kept to."""
+    if schedule is None:
+        return
+    if not isinstance(schedule, Schedule):
+        raise TypeError(f"schedule must be a Schedule; got {type(schedule).__name__}")
+    if schedule.design.regions is not None and unit is None:
+        raise ValueError("schedule has regions: pass unit=, the pilot's column of the region")
+    if treatment is None or not isinstance(schedule.design, Switchback):
+        return
+    off = schedule.check(pilot, time=time, treatment=treatment, region=unit or "region")
+    if len(off):
+        raise ValueError(
+            f"column {treatment!r} must be as scheduled; {len(off)} rows are not, e.g. in slices "
+            f"{pd.unique(off['slice'])[:3].tolist()}: see schedule.check"
         )
 
 
@@ -369,14 +404,20 @@ def _twin(
     outcome: str,
     posterior: Posterior,
     seed: int,
-) -> tuple[LivePlatform, bool]:
-    """The twin, and whether it is the user's: given, calibrated to the pilot, or the defaults."""
+) -> tuple[LivePlatform, tuple[int, int] | None]:
+    """The twin, and the platform's viewers and authors: given, or calibrated to the pilot.
+
+    None where the twin is that of the defaults.
+    """
     if platform is not None:
-        return as_platform(platform), True
+        twin = as_platform(platform)
+        if isinstance(platform, Calibration):
+            return twin, platform.sizes
+        return twin, (twin.n_viewers, twin.n_authors)
     if {"viewer_id", "author_id"} <= set(column_names(pilot)):
         found = calibrate_platform(pilot, time=time, watch=outcome, seed=seed)
-        return found.platform.replace(rho_h=posterior.decay), True
-    return LivePlatform(n_viewers=300, n_authors=40, seed=seed, rho_h=posterior.decay), False
+        return found.platform.replace(rho_h=posterior.decay), found.sizes
+    return LivePlatform(n_viewers=300, n_authors=40, seed=seed, rho_h=posterior.decay), None
 
 
 def _power_on_cells(
@@ -426,20 +467,21 @@ def _registered(
     effect: float,
     days: float,
     curve: PowerCurve | None,
+    seed: int,
 ) -> dict[str, Any]:
     """What is written down before the experiment begins: plain JSON."""
-    design = {} if chosen.option is None else design_fields(chosen.option.design)
+    known = chosen.design
+    design = {} if known is None else {f.name: getattr(known, f.name) for f in fields(known)}
+    kind = type(chosen.design).__name__
     return {
         "design": chosen.name,
         "arguments": {k: list(v) if isinstance(v, tuple) else v for k, v in design.items()},
-        "seed": None if plan is None else plan.seed,
+        "seed": seed,
         "start": None if plan is None else plan.table["start"].min().isoformat(),
         "days": days,
         "outcome": roles["outcome"],
-        "estimator": "Hajek, adjusted for the design"
-        if plan is not None
-        else "difference in means",
-        "inference": "randomization" if plan is not None else "design-based",
+        "estimator": _ESTIMATORS.get(kind, ("difference to placebo launches", ""))[0],
+        "inference": _ESTIMATORS.get(kind, ("", "placebo launches"))[1],
         "burn_in_minutes": design.get("burn_in_minutes"),
         "level": LEVEL,
         "effect": effect,

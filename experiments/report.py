@@ -6,25 +6,22 @@ import datetime as dt
 import hashlib
 import io
 import json
-from collections.abc import Mapping
 from dataclasses import dataclass
-from functools import lru_cache
-from importlib import resources
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import jinja2
 import pyarrow as pa
 import pyarrow.parquet as pq
-from markupsafe import Markup
 
-from experiments import wording
 from experiments.answer import ranking, three_sentences
 from experiments.atomic import write_set
+from experiments.report_templates import LARGEST_PAGE, filled_page
 from experiments.report_view import curve_views, methods_view, policy_views, scorecard_views
+from experiments.rounding import json_rounded
 from experiments.study_result import (
     check_rows,
     curve_rows,
+    designs_rows,
     overlap_rows,
     policy_rows,
     scorecard_rows,
@@ -35,12 +32,9 @@ if TYPE_CHECKING:
     import pandas as pd
 
     from experiments.study_result import StudyResult
-    from experiments.svg import Days, Forest, Weights
 
 SCHEMA_VERSION = 1
-LARGEST_PAGE = 300_000
 _SIZES = ((24, 200), (12, 60), (6, 30), (0, 15), (0, 5))
-_UNREADABLE = {code: "\N{REPLACEMENT CHARACTER}" for code in range(32) if code not in (9, 10, 13)}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -128,7 +122,7 @@ def report_document(result: StudyResult, *, created_at: str) -> dict[str, Any]:
     -------
     dict
         `schema_version title created_at provenance checksum verdict checks scorecard curves
-        policy_values warnings notes`; numbers have at most 12 significant digits.
+        policy_values designs warnings notes`; numbers have at most 12 significant digits.
     """
     content: dict[str, Any] = {
         "schema_version": SCHEMA_VERSION,
@@ -168,15 +162,16 @@ def report_document(result: StudyResult, *, created_at: str) -> dict[str, Any]:
             "overlap": list(overlap_rows(result)),
             "weights": list(weight_rows(result)),
         },
+        "designs": designs_rows(result),
         "warnings": list(result.warnings),
         "notes": list(result.notes),
     }
-    content = _rounded(content)
+    content = json_rounded(content)
     canonical = json.dumps(content, sort_keys=True, ensure_ascii=True, allow_nan=False)
     head = {"schema_version": SCHEMA_VERSION, "title": result.title, "created_at": created_at}
     return {
         **head,
-        "provenance": _rounded(result.provenance),
+        "provenance": json_rounded(result.provenance),
         "checksum": hashlib.sha256(canonical.encode()).hexdigest(),
         **{key: value for key, value in content.items() if key not in head},
     }
@@ -213,14 +208,8 @@ def report_page(result: StudyResult, *, created_at: str, checksum: str, name: st
 
 def _page(result: StudyResult, *, drawings: int, rows: int, **texts: str) -> str:
     """The page with at most so many drawings of curves and of policies, and rows of a table."""
-    environment = _environment()
-    number = iter(range(1, 10_000))
-
-    def draw(drawing: Forest | Days | Weights) -> Markup:
-        template = environment.get_template(drawing.template)
-        return Markup(template.render(d=drawing, id=f"plot{next(number)}"))
-
-    page = environment.get_template("report.html.j2").render(
+    return filled_page(
+        "report.html.j2",
         r=result,
         answer=three_sentences(result),
         ranking=ranking([p for s in result.sections for p in s.policies], result.level),
@@ -230,65 +219,14 @@ def _page(result: StudyResult, *, drawings: int, rows: int, **texts: str) -> str
         policies=policy_views(result, most_drawings=drawings, most=rows),
         used=methods_view(result),
         limits={"rows": rows},
-        css=_style(),
-        draw=draw,
         **texts,
     )
-    return "\n".join(line for line in page.splitlines() if line.strip()) + "\n"
-
-
-@lru_cache(maxsize=1)
-def _environment() -> jinja2.Environment:
-    """Templates with autoescape; whatever is not text that a reader can see is replaced."""
-    environment = jinja2.Environment(
-        loader=jinja2.PackageLoader("experiments", "templates"),
-        autoescape=True,
-        undefined=jinja2.StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-        finalize=lambda value: value.translate(_UNREADABLE) if isinstance(value, str) else value,
-    )
-    environment.filters.update(
-        level=wording.level_in_percent,
-        count=wording.count_text,
-        counted=wording.counted,
-        p=wording.p_text,
-        percent=wording.percent,
-        digits=wording.digits,
-        signed=wording.signed,
-        heading=lambda text: text[:1].upper() + text[1:],
-        sentence=lambda text: text[:1].upper() + text[1:].rstrip(".") + "." if text else "",
-    )
-    return environment
-
-
-@lru_cache(maxsize=1)
-def _style() -> Markup:
-    """The page's own style sheet."""
-    style = resources.files("experiments").joinpath("templates/report.css").read_text("utf-8")
-    return Markup(style)
 
 
 def _parquet(frame: pd.DataFrame) -> bytes:
     """A table as Parquet, its numbers rounded as in the JSON."""
-    rows = [_rounded(row) for row in frame.to_dict("records")]
+    rows = [json_rounded(row) for row in frame.to_dict("records")]
     columns = {str(name): [row[name] for row in rows] for name in frame.columns}
     sink = io.BytesIO()
     pq.write_table(pa.table(columns), sink, compression="zstd")
     return sink.getvalue()
-
-
-def _rounded(value: Any) -> Any:  # noqa: ANN401 — a JSON value of any kind
-    """Plain JSON values with numbers rounded to 12 significant digits; NaN (a gap) is None."""
-    if isinstance(value, Mapping):
-        return {str(key): _rounded(entry) for key, entry in value.items()}
-    if isinstance(value, list | tuple):
-        return [_rounded(entry) for entry in value]
-    if isinstance(value, bool | str) or value is None:
-        return value
-    if isinstance(value, int):
-        return value
-    number = float(value)
-    if number != number:
-        return None
-    return float(f"{number:.12g}") if not number.is_integer() or abs(number) > 1e15 else number

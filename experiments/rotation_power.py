@@ -27,7 +27,7 @@ from experiments.injected_effects import (
     sample_of,
     satterthwaite_df,
 )
-from experiments.power_cells import Cells, pilot_cells
+from experiments.power_cells import PilotCells, pilot_cells
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
@@ -277,7 +277,7 @@ class _Block:
 
 
 def _played(
-    cells: Cells,
+    cells: PilotCells,
     sample: Sample,
     inference: Inference,
     counts: tuple[int, int],
@@ -303,7 +303,7 @@ def _played(
         yield _Block(own, fits.readable, reference, support is not None)
 
 
-def _exposure(arms: NDArray[np.int8], cells: Cells, decay: float) -> NDArray[np.float64]:
+def _exposure(arms: NDArray[np.int8], cells: PilotCells, decay: float) -> NDArray[np.float64]:
     """Mean of x_t = rho x_{t-1} + (1 - rho) W_t over the read periods of each slice, (r, k).
 
     In a slice of l periods with arm W, x = rho^j x_before + (1 - rho^j) W at its period j.
@@ -421,7 +421,7 @@ def _fragile(coin: Coin, n_slices: int) -> Iterator[str]:
         )
 
 
-def _check_support(cells: Cells, sample: Sample, level: float) -> None:
+def _check_support(cells: PilotCells, sample: Sample, level: float) -> None:
     """Schedules enough for the level; one and its mirror have one absolute statistic."""
     support = cells.law.support()
     if support is None:

@@ -7,10 +7,8 @@ levels. So it is rounded by the size of the levels, not by its own.
 from __future__ import annotations
 
 import math
-from typing import TYPE_CHECKING, Any
-
-if TYPE_CHECKING:
-    from collections.abc import Mapping
+from collections.abc import Mapping
+from typing import Any
 
 AMOUNT, DERIVED, PROBABILITY, DECIMALS = 12, 10, 9, 9
 
@@ -94,3 +92,19 @@ def _rounded(name: str, value: float, level: float) -> float:
     if name in _AROUND_0:
         return round(value, DECIMALS) + 0.0
     return rounded_to(value, PROBABILITY if name in _PROBABILITIES else DERIVED)
+
+
+def json_rounded(value: Any) -> Any:  # noqa: ANN401 — a JSON value of any kind
+    """Plain JSON values with numbers rounded to 12 significant digits; NaN (a gap) is None."""
+    if isinstance(value, Mapping):
+        return {str(key): json_rounded(entry) for key, entry in value.items()}
+    if isinstance(value, list | tuple):
+        return [json_rounded(entry) for entry in value]
+    if isinstance(value, bool | str) or value is None:
+        return value
+    if isinstance(value, int):
+        return value
+    number = float(value)
+    if number != number:
+        return None
+    return float(f"{number:.12g}") if not number.is_integer() or abs(number) > 1e15 else number

@@ -13,6 +13,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
 _SHOWN = 5
+_SMALLEST, _LARGEST = 1e-153, 1e153
 
 
 def refuse_missing(rows: Rows, numeric: Mapping[str, str]) -> None:
@@ -43,6 +44,15 @@ def refuse_outside_unit(rows: Rows, alias: str, name: str) -> None:
         rule="be a share in [0, 1]",
         do="correct them",
     )
+
+
+def refuse_beyond_squares(name: str, size: float) -> None:
+    """Raise ValueError if the square of a column's size, unless it is 0, leaves a double."""
+    if size and not _SMALLEST < size < _LARGEST:
+        raise ValueError(
+            f"column {name!r} must have squares within a double, from about 1e-150 to 1e150; its "
+            f"values are of the size of {size:.3g}: rescale it first"
+        )
 
 
 def refuse_changing(

@@ -12,6 +12,7 @@ from causal.frame import Table, check_columns, codes, column_names
 from causal.linear import covariance, least_squares
 from causal.rows import open_rows
 from experiments.row_checks import (
+    refuse_beyond_squares,
     refuse_changing,
     refuse_missing,
     refuse_other_arms,
@@ -136,6 +137,7 @@ def open_cells(frame: Table, *, outcome: str, arm: str, share: str, cell: str) -
     )
     pilot = rows.pilot(["y"], exact=True)
     centre, scale = pilot.centre["y"], pilot.scale["y"]
+    refuse_beyond_squares(outcome, scale)
     groups = rows.sums(["cell", "arm"], {"y": lambda c: (c["y"] - centre) / scale})
     at = codes(groups.keys["cell"])[0]
     return CellMeans(

@@ -121,7 +121,8 @@ def true_effect(
     """
     check_one_of(engine, "engine", ENGINES)
     whole_number("replications", replications, 2)
-    run = partial(_levels, platform, strategy, float(hours), float(tick_minutes))
+    setting = checked_setting(hours, 0.0, tick_minutes)
+    run = partial(_levels, platform, strategy, setting.hours, setting.tick_minutes)
     levels = np.array(replicate(run, n_runs=replications, seed=seed, n_jobs=n_jobs))
     return _truth(levels[:, 0], levels[:, 1])
 

@@ -39,20 +39,28 @@ class Check:
     threshold: float | None
     passed: Verdict
     message: str
+    advice: str = ""
     warns: bool = False
+
+    @property
+    def said(self) -> str:
+        """The message, with what to do where the check did not pass."""
+        asked = self.advice and self.passed == "no"
+        return f"{self.message}: {self.advice}" if asked else self.message
 
 
 def checks_frame(checks: Sequence[Check]) -> pd.DataFrame:
     """One row a check."""
-    names = ("check", "value", "threshold", "passed", "message")
-    return pd.DataFrame({name: [getattr(c, name) for c in checks] for name in names})
+    names = ("check", "value", "threshold", "passed")
+    found = {name: [getattr(c, name) for c in checks] for name in names}
+    return pd.DataFrame({**found, "message": [c.said for c in checks]})
 
 
 def warn_of(checks: Sequence[Check], *, stacklevel: int) -> None:
     """One warning for each check that failed and warns."""
     for check in checks:
         if check.warns and check.passed == "no":
-            warnings.warn(check.message, EstimationWarning, stacklevel=stacklevel + 1)
+            warnings.warn(check.said, EstimationWarning, stacklevel=stacklevel + 1)
 
 
 def check_reading(reading: Reading, fit: Fitted) -> list[Check]:
@@ -79,8 +87,9 @@ def _slices_per_arm(reading: Reading, fit: Fitted) -> Check:
         float(min(counts)),
         _FEW_SLICES,
         "yes" if min(counts) >= _FEW_SLICES else "no",
-        f"{counts[0]} treated and {counts[1]} untreated slices are read; below {_FEW_SLICES} an "
-        "arm errors rest on few coins: prefer the randomization test, or run longer",
+        f"{counts[0]} treated and {counts[1]} untreated slices are read",
+        f"with fewer than {_FEW_SLICES} an arm, errors rest on few coins; prefer the randomization "
+        "test, or run longer",
         warns=True,
     )
 
@@ -92,8 +101,9 @@ def _arms_by_hour(reading: Reading) -> Check:
         message = "whole periods have no hour of the day"
         return Check("arms_by_hour", None, _UNEVEN_HOURS, "not testable", message)
     cells = rotation.cells
-    hours, at = np.unique(cells.time[reading.keep] // (60 * MINUTE), return_inverse=True)
-    when = local_times(hours * 60 * MINUTE, rotation.kind, rotation.zone)
+    # zones are whole quarters of an hour apart
+    quarters, at = np.unique(cells.time[reading.keep] // (15 * MINUTE), return_inverse=True)
+    when = local_times(quarters * 15 * MINUTE, rotation.kind, rotation.zone)
     hour = np.asarray(when.hour)[at]
     n = cells.size[reading.keep]
     arm = rotation.coins.arm[rotation.last[reading.keep]]
@@ -107,8 +117,9 @@ def _arms_by_hour(reading: Reading) -> Check:
         _UNEVEN_HOURS,
         "yes" if away[worst] <= _UNEVEN_HOURS else "no",
         f"at {worst:02d}:00 a share of {share[worst]:.2f} is treated, {away[worst]:.2f} from the "
-        "share of the whole: the time of day may look like an effect; throw stratified coins, or "
-        "give the level by hour as a covariate",
+        "share of the whole",
+        "the time of day may look like an effect; throw stratified coins, or give the level by "
+        "hour as a covariate",
         warns=True,
     )
 
@@ -129,8 +140,8 @@ def _residual_correlation(reading: Reading, residual: NDArray[np.float64]) -> Ch
         correlation,
         _CORRELATED,
         "yes" if correlation <= _CORRELATED else "no",
-        f"residuals of neighbouring slices correlate at {correlation:.2f}: outcomes drift, or "
-        "treatment carries over; read burn_in_curve and carryover_bound",
+        f"residuals of neighbouring slices correlate at {correlation:.2f}",
+        "outcomes drift, or treatment carries over; read burn_in_curve and carryover_bound",
         warns=True,
     )
 
@@ -186,7 +197,8 @@ def _anticipation(reading: Reading) -> Check:
         limit,
         "yes" if t <= limit else "no",
         f"before a switch to treatment the last quarter of a slice moves by {slope:.3g} (t = "
-        f"{t:.2f}); beyond {limit:.2f} somebody may foresee switches: hide them, or jitter ends",
+        f"{t:.2f})",
+        f"beyond {limit:.2f} somebody may foresee switches; hide them, or jitter ends",
     )
 
 

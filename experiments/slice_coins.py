@@ -9,7 +9,7 @@ import numpy as np
 import pandas as pd
 
 from causal.values import is_number
-from experiments.coin_laws import Law
+from experiments.coin_laws import Law, pooled_singles
 from experiments.instants import MINUTE, local_times, midnight
 from experiments.rotation import Schedule, Switchback
 from experiments.slice_rows import cells_of, grain_of
@@ -188,6 +188,11 @@ def _scheduled(
 
 def _planned(timed: TimedRows, schedule: Schedule) -> tuple[Coins, NDArray[Any] | None, Any]:
     """Coins of a schedule, the names of its regions, and its time zone."""
+    if not isinstance(schedule, Schedule):
+        raise TypeError(
+            f"schedule must be a Schedule; got {type(schedule).__name__}: read a saved one with "
+            "Schedule.load"
+        )
     design = schedule.design
     if not isinstance(design, Switchback):
         raise TypeError(
@@ -221,17 +226,10 @@ def _planned(timed: TimedRows, schedule: Schedule) -> tuple[Coins, NDArray[Any] 
         start=np.asarray(start)[order],
         end=np.asarray(end)[order],
         arm=table["arm"].to_numpy()[order].astype(np.int8),
-        stratum=_pooled_singles(strata, regions) if stratified else regions,
+        stratum=pooled_singles(strata, regions) if stratified else regions,
         law=Law(design.coin, strata, regions, minutes, design.min_share, redraw),
     )
     return coins, np.asarray(names) if design.regions is not None else None, zone
-
-
-def _pooled_singles(strata: NDArray[np.int64], regions: NDArray[np.int64]) -> NDArray[np.int64]:
-    """Slices that are alone in their stratum have a free coin: one stratum a region."""
-    alone = np.bincount(strata)[strata] == 1
-    joined = np.where(alone, strata.max(initial=0) + 1 + regions, strata)
-    return np.unique(joined, return_inverse=True)[1].astype(np.int64)
 
 
 def _regions(timed: TimedRows, cells: Cells, names: NDArray[Any] | None) -> NDArray[np.int64]:

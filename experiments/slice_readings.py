@@ -192,8 +192,9 @@ def _check_arms(rotation: Rotation) -> None:
     arms = rotation.coins.arm[np.unique(rotation.last)]
     if arms.min() == arms.max():
         raise ValueError(
-            f"column {rotation.roles.treatment!r} must hold both arms; all {len(arms)} slices with "
-            f"rows are {'treated' if arms[0] else 'untreated'}: give a log of both"
+            f"column {rotation.roles.treatment!r} must hold both arms; every slice with "
+            f"rows, {len(arms)} in all, is {'treated' if arms[0] else 'untreated'}: give a log of "
+            "both"
         )
 
 

@@ -34,7 +34,7 @@ INFERENCES = {
     "horvitz_thompson": ("randomization", "conservative"),
     "regression": ("randomization", "conservative", "cluster", "hac"),
     "distributed_lag": ("randomization", "cluster", "hac"),
-    "geometric_lag": ("cluster", "hac"),
+    "geometric_lag": ("randomization", "cluster", "hac"),
     "truncated_dq": ("randomization", "conservative"),
 }
 _FAR = 2.0  # mean over spread from which Horvitz-Thompson is hopeless
@@ -162,7 +162,7 @@ def _segments(reading: Reading, settings: Settings) -> EffectCurve:
     name = reading.rotation.roles.by or ""
     labels = np.unique(cells.segment[reading.keep])
     fits = [
-        fit_windows(reading, reading.segment(j), what=f"in {name} {cells.segments[j]}")
+        fit_windows(reading, reading.segment(j), what=f"where {name!r} is {cells.segments[j]}")
         for j in labels
     ]
     scores = np.array([fit.scores for fit in fits])
@@ -270,8 +270,9 @@ def _far_from_zero(reading: Reading) -> Check:
         min(ratio, 1e300),
         _FAR,
         "yes" if ratio <= _FAR else "no",
-        f"the mean outcome is {ratio:.3g} of its standard deviations from 0: Horvitz-Thompson "
-        "takes its weights' noise times the mean; use method='hajek', or centre the outcome",
+        f"the mean outcome is {ratio:.3g} of its standard deviations from 0",
+        "Horvitz-Thompson takes its weights' noise times the mean; use method='hajek', or centre "
+        "the outcome",
         warns=True,
     )
 

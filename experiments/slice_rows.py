@@ -23,7 +23,7 @@ from causal.frame import (
 )
 from causal.rows import ArrayRows, EngineRows, Expression, Rows, column
 from experiments.instants import MINUTE, NEAR_WHOLE, TimeKind, engine_times, read_times
-from experiments.row_checks import refuse_missing, refuse_other_arms
+from experiments.row_checks import refuse_beyond_squares, refuse_missing, refuse_other_arms
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -211,6 +211,8 @@ def cells_of(timed: TimedRows, *, grain: int = 1) -> Cells:
     unit, units = _coded(groups.keys.get("unit"), len(groups))
     segment, segments = _coded(groups.keys.get("by"), len(groups))
     means = [groups.values[name][keep] / size[keep] for name in names]
+    for name, mean in zip((roles.outcome, *roles.covariates), means, strict=True):
+        refuse_beyond_squares(name, float(np.abs(mean).max()))
     return Cells(
         time=groups.keys["t"].astype(np.int64)[keep],
         unit=unit[keep],

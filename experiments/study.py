@@ -24,6 +24,7 @@ from experiments.ab import (
     ab_tests,
     adjust_p_values,
 )
+from experiments.errors import StudyError
 from experiments.open_bandit_study import built_in_study, open_campaign
 from experiments.policy_readout import read_policy
 from experiments.scorecard import decision
@@ -79,6 +80,8 @@ def run_study(study: Study, *, progress: bool = False) -> StudyResult:
 
     Raises
     ------
+    StudyError
+        If the study has no log, but a platform to simulate.
     DataError
         If only the data could tell: a file is absent or torn, a column is absent, values are
         refused. The message names the file, or the place in the study.
@@ -95,6 +98,11 @@ def run_study(study: Study, *, progress: bool = False) -> StudyResult:
     >>> sorted(result.tables)  # doctest: +SKIP
     ['checks', 'curves', 'overlap', 'policy_values', 'scorecard', 'weights']
     """
+    if study.data is None:
+        raise StudyError(
+            f"{study.file}: this study simulates, and has no log to read out; use `livelift "
+            "simulate`, or run_simulation in Python"
+        )
     campaigns = study.data.open_bandit
     sources = [open_campaign(name) for name in campaigns] if campaigns else [open_log(study)]
     with _steps(study, len(sources), progress=progress) as step:

@@ -76,7 +76,8 @@ def open_log(study: Study) -> Source:
         If a file is absent, torn, damaged or not Parquet, there are no rows, or a column that the
         study names is not in every file.
     """
-    patterns = [study.data.log] if isinstance(study.data.log, str) else list(study.data.log or ())
+    log = study.data.log if study.data is not None else None
+    patterns = [log] if isinstance(log, str) else list(log or ())
     files: dict[str, Path] = {}
     for pattern in patterns:
         files |= found_files(study.folder, pattern)

@@ -6,7 +6,6 @@ with its line.
 
 from __future__ import annotations
 
-import difflib
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -24,9 +23,16 @@ from experiments.study_schema import (
     ReportOptions,
     Study,
 )
+from experiments.study_simulation import (
+    TRIALS,
+    PlatformSection,
+    SimulationSection,
+    StrategySection,
+    nearest,
+)
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Iterator, Mapping, Sequence
     from os import PathLike
 
 _WORDS = {
@@ -35,6 +41,19 @@ _WORDS = {
     "a valid string": "text",
     "a valid list": "a list",
     "a valid dictionary": "a mapping of keys to values",
+}
+_PARTS: dict[str, type[BaseModel]] = {
+    "data": DataSource,
+    "experiment": Experiment,
+    "off_policy": OffPolicy,
+    "report": ReportOptions,
+    "strategy": StrategySection,
+    "simulation": SimulationSection,
+}
+_METRICS: dict[str, type[BaseModel]] = {
+    "mean": MeanMetric,
+    "ratio": RatioMetric,
+    "quantile": QuantileMetric,
 }
 _LARGEST_FILE = 1 << 20
 _DEEPEST = 50
@@ -175,9 +194,8 @@ def _complaint(error: ValidationError, root: yaml.Node) -> str:
     if first["type"] == "extra_forbidden":
         key, inside = str(first["loc"][-1]), place[:-1]
         allowed = _allowed_keys(inside, str(first["loc"][-2]) if inside else "")
-        near = difflib.get_close_matches(key, allowed, 1)
         text = f"unknown key {key!r}; allowed: {', '.join(allowed)}"
-        text += f"; did you mean {near[0]!r}?" if near and inside else ""
+        text += nearest(key, allowed) if inside else ""
         place = inside
     else:
         text = _words(first)
@@ -192,15 +210,24 @@ def _words(error: Any) -> str:  # noqa: ANN401 — pydantic's ErrorDetails
     message = message[:1].lower() + message[1:]
     if kind == "missing":
         return f"key {error['loc'][-1]!r} is required"
-    if kind == "union_tag_not_found":
-        return "key 'kind' is required: mean, ratio or quantile"
-    if kind == "union_tag_invalid":
-        return f"kind must be mean, ratio or quantile; got {error['ctx']['tag']!r}"
+    if kind in ("union_tag_not_found", "union_tag_invalid"):
+        return _tag_words(error)
     if kind == "value_error":
         return message
     for theirs, ours in _WORDS.items():
         message = message.replace(theirs, ours)
     return message if isinstance(got, dict | list) else f"{message}; got {got!r}"
+
+
+def _tag_words(error: Any) -> str:  # noqa: ANN401 — pydantic's ErrorDetails
+    """What a metric's `kind` or a trial's `design` must be."""
+    key = error["ctx"]["discriminator"].strip("'")
+    *tags, last = _METRICS if key == "kind" else TRIALS
+    allowed = f"{', '.join(tags)} or {last}"
+    if error["type"] == "union_tag_not_found":
+        return f"key {key!r} is required: {allowed}"
+    tag = error["ctx"]["tag"]
+    return f"{key} must be {allowed}; got {tag!r}{nearest(str(tag), [*tags, last])}"
 
 
 def _locate(root: yaml.Node, loc: Sequence[str | int]) -> tuple[int, list[str | int]]:
@@ -229,18 +256,10 @@ def _step(node: yaml.Node, step: str | int) -> tuple[yaml.Node, yaml.Node] | Non
 
 def _allowed_keys(place: Sequence[str | int], tag: str) -> list[str]:
     """Keys that a mapping at this place may have, in the order of the documentation."""
-    parts: dict[str, type[BaseModel]] = {
-        "data": DataSource,
-        "experiment": Experiment,
-        "off_policy": OffPolicy,
-        "report": ReportOptions,
-    }
-    metrics: dict[str, type[BaseModel]] = {
-        "mean": MeanMetric,
-        "ratio": RatioMetric,
-        "quantile": QuantileMetric,
-    }
     if not place:
         return list(Study.model_fields)
-    model = metrics[tag] if place[0] == "metrics" else parts[str(place[0])]
+    if place[0] == "platform":
+        return PlatformSection.keys()
+    tagged: dict[str | int, Mapping[str, type[BaseModel]]] = {"metrics": _METRICS, "trials": TRIALS}
+    model = tagged[place[0]][tag] if place[0] in tagged else _PARTS[str(place[0])]
     return sorted(model.model_fields, key=lambda name: name not in model.__annotations__)

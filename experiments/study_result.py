@@ -26,6 +26,7 @@ if TYPE_CHECKING:
     from causal.decisions.weights import WeightDiagnostics
     from causal.effect import Effect, EffectCurve
     from experiments.multiplicity import Adjust
+    from experiments.platform_question import DesignsReadout
     from experiments.scorecard import Scorecard
 
 
@@ -160,6 +161,8 @@ class StudyResult:
         Sentences about the data that the reader must know.
     provenance : mapping of str to JSON value
         Study, versions, content hashes of the inputs, seed, command.
+    designs : DesignsReadout, optional
+        What experiment designs say on the simulated platform.
     """
 
     title: str
@@ -168,6 +171,7 @@ class StudyResult:
     provenance: Mapping[str, Any]
     notes: tuple[str, ...] = ()
     adjust: Adjust = "holm"
+    designs: DesignsReadout | None = None
 
     @property
     def warnings(self) -> tuple[str, ...]:
@@ -217,6 +221,7 @@ class StudyResult:
             "checks": check_rows,
         }
         frames = {name: pd.DataFrame(list(make(self))) for name, make in makers.items()}
+        frames |= {} if self.designs is None else self.designs.tables
         return {name: frame for name, frame in frames.items() if len(frame)}
 
 
@@ -410,3 +415,12 @@ def check_rows(result: StudyResult) -> Iterator[dict[str, Any]]:
                 "p_value": check.p_value,
             }
             yield rounded_row(row)
+
+
+def designs_rows(result: StudyResult) -> list[dict[str, Any]]:
+    """The answer and the sections on designs, as JSON values."""
+    if result.designs is None:
+        return []
+    sections = [section.to_dict() for section in result.designs.sections]
+    answer = {"key": "answer", "title": "Answer", "sentences": list(result.designs.answer)}
+    return [{**answer, "tables": {}}, *sections]

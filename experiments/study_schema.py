@@ -22,6 +22,13 @@ from pydantic import (
 from pydantic_core import InitErrorDetails, PydanticCustomError
 
 from experiments.study_roles import contradictions
+from experiments.study_simulation import (
+    PlatformSection,
+    SimulationSection,
+    StrategySection,
+    TrialSection,
+    distinct_trials,
+)
 
 
 def _one_value(value: object) -> object:
@@ -41,6 +48,8 @@ Covariance: TypeAlias = Literal["auto", "HC0", "HC1", "HC2", "HC3", "CR0", "CR1"
 _NEEDS_EVERY_ACTION = frozenset({"dm", "dr", "sndr", "switch", "shrinkage"})
 _NOT_CLIPPED = frozenset({"dm", "switch", "shrinkage"})
 _SHARE_TOLERANCE = 1e-6
+_OF_LOGS = ("data", "experiment", "metrics", "off_policy")
+_OF_SIMULATIONS = ("platform", "strategy", "trials", "simulation")
 
 
 class _Part(BaseModel):
@@ -276,10 +285,11 @@ class ReportOptions(_Part):
 
 
 class Study(_Part):
-    """A study: data, the experiment, its metrics, policies to value, and how to read them.
+    """A study: a log and what is asked of it, or a platform and the designs to be tried on it.
 
     Made by `load_study` from YAML, or by ``Study.model_validate`` from a mapping of the same shape;
-    paths in `data` are then relative to the current folder.
+    paths in `data` are then relative to the current folder. With `data` it is read out by
+    `run_study`; with `platform`, `strategy` and `trials` it is simulated by `run_simulation`.
 
     Parameters
     ----------
@@ -287,7 +297,7 @@ class Study(_Part):
         Version of this format.
     title : str
         Heading of the report.
-    data : DataSource
+    data : DataSource, optional
         ``{log: ...}``: Parquet file, folder, pattern, or a list of them.
     experiment : Experiment, optional
         Needed by `metrics`.
@@ -297,6 +307,14 @@ class Study(_Part):
         Policies to value from the log.
     report : ReportOptions
         Confidence level and multiplicity.
+    platform : PlatformSection, optional
+        Sizes, seed and parameters of a `LivePlatform`, in place of `data`.
+    strategy : StrategySection
+        What a treated pair gains there.
+    trials : list of TrialSection
+        Designs to be compared there, with their arguments by name.
+    simulation : SimulationSection
+        Hours, replications and seed.
 
     Raises
     ------
@@ -314,17 +332,52 @@ class Study(_Part):
 
     version: Literal[1]
     title: Annotated[str, Field(min_length=1)]
-    data: DataSource
+    data: DataSource | None = None
     experiment: Experiment | None = None
     metrics: dict[str, Metric] = {}
     off_policy: list[OffPolicy] = []
     report: ReportOptions = ReportOptions()
+    platform: PlatformSection | None = None
+    strategy: StrategySection = StrategySection()
+    trials: list[TrialSection] = []
+    simulation: SimulationSection = SimulationSection()
 
     _folder: Path = PrivateAttr(default=Path())
     _file: str = PrivateAttr(default="study")
 
     @model_validator(mode="after")
+    def _one_kind(self) -> Self:
+        fields = type(self).model_fields
+        given = [key for key, field in fields.items() if getattr(self, key) != field.default]
+        logged = [key for key in _OF_LOGS if key in given]
+        simulated = [key for key in _OF_SIMULATIONS if key in given]
+        if logged and simulated:
+            raise ValueError(
+                f"a study reads a log or simulates: {logged[0]!r} does not go with "
+                f"{simulated[0]!r}; make two files"
+            )
+        if simulated and self.platform is None:
+            raise ValueError(f"{simulated[0]!r} needs 'platform', on which it is simulated")
+        if not simulated and self.data is None:
+            raise ValueError(
+                "key 'data' is required, which names the log (or 'platform' and 'trials', for a "
+                "simulation)"
+            )
+        return self
+
+    @model_validator(mode="after")
+    def _has_trials(self) -> Self:
+        if self.platform is None:
+            return self
+        if not self.trials:
+            raise ValueError("'platform' needs 'trials'; name at least one design")
+        distinct_trials(self.trials)
+        return self
+
+    @model_validator(mode="after")
     def _has_questions(self) -> Self:
+        if self.platform is not None:
+            return self
         if self.metrics and self.experiment is None:
             raise ValueError("'metrics' needs 'experiment', which names the arms")
         if self.experiment is not None and not self.metrics:

@@ -146,10 +146,10 @@ def forest(
     values = [v for i in intervals for v in (i.low, i.high)] + list(band or ())
     if reference is not None:
         values.append(reference)
-    axis = _Axis.over([scale * v for v in values], _LEFT + 6, _RIGHT - 6)
+    axis = Axis.over([scale * v for v in values], _LEFT + 6, _RIGHT - 6)
     lines = tuple(
         ForestLine(
-            _short(i.label),
+            shortened(i.label),
             i.text,
             22 + _ROW * j,
             axis.at(scale * i.estimate),
@@ -202,7 +202,7 @@ def days(
     # The first looks are so wide that they would press the rest flat: the later half sets the axis.
     shown = [*limits[len(limits) // 2 :], *always_valid[len(always_valid) // 2 :]]
     values = [scale * v for pair in shown for v in pair] + [scale * e for e in estimates] + [0.0]
-    axis = _Axis.over(values, 170.0, 26.0)
+    axis = Axis.over(values, 170.0, 26.0)
     left, right = 52.0, _RIGHT - 6
     step = (right - left) / max(len(labels) - 1, 1)
     x = [round(left + step * j, 1) for j in range(len(labels))]
@@ -227,7 +227,7 @@ def days(
         ),
         fixed=ring(limits),
         always_valid=ring(always_valid) if always_valid else "",
-        x_ticks=tuple(Tick(x[j], _short(labels[j], 12)) for j in marked),
+        x_ticks=tuple(Tick(x[j], shortened(labels[j], 12)) for j in marked),
         y_ticks=axis.ticks(),
         axis_label=axis_label,
         zero=axis.at(0.0),
@@ -288,7 +288,7 @@ _LEAST_APART = 1e-9  # of their size: nearer values stand on one place
 
 
 @dataclass(frozen=True, slots=True)
-class _Axis:
+class Axis:
     """A linear axis from values to drawing units, with round ticks."""
 
     low: float
@@ -297,7 +297,7 @@ class _Axis:
     end: float
 
     @classmethod
-    def over(cls, values: Sequence[float], start: float, end: float) -> _Axis:
+    def over(cls, values: Sequence[float], start: float, end: float) -> Axis:
         """The axis that holds all values, with a little room."""
         low, high = min(values), max(values)
         size = max(abs(low), abs(high))
@@ -338,6 +338,6 @@ def _tick_text(value: float, step: float, size: float) -> str:
     return axis_text(value, step) if step >= 1e-4 and size < 1e7 else digits(value)
 
 
-def _short(label: str, longest: int = _LONGEST_LABEL) -> str:
+def shortened(label: str, longest: int = _LONGEST_LABEL) -> str:
     """A label that fits; the whole one stands in the table."""
     return label if len(label) <= longest else label[: longest - 1] + "…"

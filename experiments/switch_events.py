@@ -8,7 +8,7 @@ import numpy as np
 
 from causal.effect import EffectCurve
 from causal.values import is_number
-from experiments.instants import MINUTE
+from experiments.instants import MINUTE, local_times
 from experiments.slice_coins import read_rotation
 from experiments.slice_rows import Roles, timed_rows
 
@@ -50,7 +50,7 @@ def switch_event_study(
         As in `switchback_effect`.
     width : float, optional
         Of a bin, in minutes; in periods where time is periods. By default a twelfth of the
-        shortest slice, and never less than the log's own steps.
+        shortest slice, rounded up to the log's own steps.
 
     Returns
     -------
@@ -95,10 +95,12 @@ def switch_event_study(
 
 
 def _default_step(rotation: Rotation, shortest: int) -> int:
-    """A twelfth of the shortest slice, and at least the smallest step between instants."""
+    """A twelfth of the shortest slice, rounded up to steps between instants."""
     steps = np.diff(np.unique(rotation.cells.time))
     own = int(steps.min()) if len(steps) else shortest
-    return max(own, -(-shortest // _PER_SLICE))
+    if rotation.kind.stamps and shortest >= _PER_SLICE * MINUTE:
+        own = max(own, MINUTE)
+    return -(-shortest // (_PER_SLICE * own)) * own  # steps of the log: slices may end anywhere
 
 
 def _events(
@@ -131,7 +133,10 @@ def _switched(coins: Coins) -> NDArray[np.bool_]:
 def _around_clock(rotation: Rotation) -> NDArray[np.float64]:
     """Outcomes minus their mean at the same clock time of the same chain."""
     cells, n = rotation.cells, len(rotation.cells)
-    clock = cells.time % _DAY if rotation.kind.stamps else np.zeros(n, dtype=np.int64)
+    clock = np.zeros(n, dtype=np.int64)
+    if rotation.kind.stamps:
+        when = local_times(cells.time, rotation.kind, rotation.zone).tz_localize(None)
+        clock = np.asarray(when.as_unit("us").asi8) % _DAY
     key = np.unique(np.column_stack([rotation.chain, clock]), axis=0, return_inverse=True)[1]
     key = key.ravel()
     total = np.bincount(key, cells.size)

@@ -188,7 +188,8 @@ def switchback_effect(  # noqa: PLR0913 — columns, slices and choices, each by
     method : str
         ``"hajek"``: ratio of weighted means. ``"horvitz_thompson"``. ``"regression"``: the same
         as Hajek without carryover. ``"distributed_lag"``: sum over lags up to `carryover`.
-        ``"geometric_lag"``: exposure that decays. ``"truncated_dq"``: sums of outcomes after a
+        ``"geometric_lag"``: exposure that decays at a rate that is
+        estimated too. ``"truncated_dq"``: sums of outcomes after a
         slice on its arm.
     adjust : {"design"}, optional
         Take out the strata within which coins were thrown (regions for other coins).
@@ -234,6 +235,9 @@ def switchback_effect(  # noqa: PLR0913 — columns, slices and choices, each by
     sum kappa (omega z~ e)^2 / (1 - h) over (sum omega z~^2)^2, kappa = sum_l 2^(o_kl - |E_k|) over
     windows that share o coins (as if coins were independent), h the leverage; P is that of the
     coin, `min_share` apart.
+    Newey-West counts instants and is good for hundreds of slices: without an effect it rejected
+    10 % of rotations of 84 slices at the 95 % level. The t of "geometric_lag" takes the decay as
+    known, which without an effect it is not (24 % rejected): compare paths instead.
     Randomization: p is the share of paths whose studentised estimate is as large; the interval
     holds the constant effects that are not rejected, a window with mixed coins taken to have the
     treated share of them. Not corrected for: carry-over beyond `carryover` or `burn_in`, several

@@ -14,13 +14,16 @@ from causal.effect import EstimationWarning
 from causal.values import is_number, whole_number
 from experiments.replication import replicate
 from experiments.trial_runs import Run, Setting, run_trial
-from recsys import Arms, Strategy, flow_worlds
+from experiments.trials import Reading
+from recsys import Arms, LivePlatform, Strategy, flow_worlds
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
+    import pandas as pd
+
     from experiments.trials import Trial
-    from recsys import FlowPaths, LivePlatform
+    from recsys import FlowPaths
 
 BEFORE_HOURS = 168.0  # a week before the experiment, by default
 MOST_SEED = 2**62
@@ -34,7 +37,7 @@ class Records:
 
     `levels`: mean watching with all and none treated; `readings`: (estimate, std_error, low, high,
     p_value) of each trial; `notes`: what analyses warned of; `exposed`: share of viewers' time on
-    treated pairs; `contrasts`: unadjusted contrasts, averaged over an assignment and its mirror;
+    treated pairs; `contrasts`: unadjusted contrasts with little noise left (see `_contrasts`);
     `null`: p-values without a lift. What was not wanted is empty.
     """
 
@@ -48,7 +51,7 @@ class Records:
 
 @dataclass(frozen=True, kw_only=True)
 class TrialPlan:
-    """Trials on a platform, and what is wanted: readings, targets (mirrored assignments), null."""
+    """Trials on a platform, and what is wanted: readings, targets, null."""
 
     platform: LivePlatform
     trials: tuple[Trial, ...]
@@ -60,13 +63,14 @@ class TrialPlan:
     @property
     def n_worlds(self) -> int:
         """Worlds of a replication."""
-        return 2 + len(self.trials) * (1 + ("targets" in self.wanted) + ("null" in self.wanted))
+        return 2 + sum(map(len, self._groups(self._runs(self.platform, [0] * len(self.trials)))))
 
     def run(self, replications: int, *, seed: int, n_jobs: int, progress: bool) -> Records:
         """All replications; what does not fit the platform is refused before the work begins."""
         whole_number("replications", replications, 2)
-        for trial in self.trials:
-            run_trial(trial, self.platform, self.setting, 0).arms  # noqa: B018 — for its errors
+        _check_platform(self.platform)
+        for run in self._runs(self.platform, [0] * len(self.trials)):
+            run.arms  # noqa: B018 — for its errors
         started = time.monotonic()
         each = replicate(
             self.once, n_runs=replications, seed=seed, n_jobs=n_jobs, progress=progress
@@ -79,36 +83,47 @@ class TrialPlan:
             int(s) for s in rng.integers(MOST_SEED, size=2 + len(self.trials))
         )
         platform = self.platform.replace(seed=people_seed) if self.redraw else self.platform
-        runs = [
-            run_trial(trial, platform, self.setting, s)
-            for trial, s in zip(self.trials, seeds, strict=True)
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", EstimationWarning)  # of coins: said once, by `run`
+            groups = self._groups(self._runs(platform, seeds))
+            ends, worlds = self._worlds(platform, groups, draw_seed)
+        tables = [
+            {k: (run, run.table(worlds[g, k])) for k, run in group.items()}
+            for g, group in enumerate(groups)
         ]
-        mirrors = [run.mirrored() for run in runs] if "targets" in self.wanted else []
-        idle = runs if "null" in self.wanted else []
-        paths = self._worlds(platform, [runs, mirrors, idle], draw_seed)
-        readings, notes = _readings(runs if "readings" in self.wanted else [], paths["runs"])
+        readings, notes = _readings(tables[0] if "readings" in self.wanted else {})
         return {
-            "levels": tuple(mean_level(p) for p in paths["ends"]),
+            "levels": tuple(mean_level(p) for p in ends),
             "readings": readings,
             "notes": notes,
-            "exposed": [_exposed(p) for p in paths["runs"]],
-            "contrasts": _contrasts(runs, mirrors, paths),
-            "null": [reading[4] for reading in _readings(idle, paths["idle"])[0]],
+            "exposed": [_exposed(worlds[0, k]) for k in groups[0]],
+            "contrasts": _contrasts(*tables) if "targets" in self.wanted else [],
+            "null": [r[4] for r in _readings(tables[2])[0]] if "null" in self.wanted else [],
         }
+
+    def _runs(self, platform: LivePlatform, seeds: Sequence[int]) -> list[Run]:
+        """A run of each trial."""
+        trials = zip(self.trials, seeds, strict=True)
+        return [run_trial(trial, platform, self.setting, seed) for trial, seed in trials]
+
+    def _groups(self, runs: Sequence[Run]) -> tuple[dict[int, Run], ...]:
+        """Runs, their mirrors, and runs that go without a lift, by the number of their trial."""
+        targets, null = "targets" in self.wanted, "null" in self.wanted
+        every = dict(enumerate(runs))
+        mirrors = {k: run.mirrored() for k, run in every.items() if targets and run.cancels}
+        idle = {k: run for k, run in every.items() if null or (targets and not run.cancels)}
+        return every, mirrors, idle
 
     def _worlds(
-        self, platform: LivePlatform, groups: Sequence[Sequence[Run]], seed: int
-    ) -> dict[str, list[FlowPaths]]:
+        self, platform: LivePlatform, groups: Sequence[Mapping[int, Run]], seed: int
+    ) -> tuple[list[FlowPaths], dict[tuple[int, int], FlowPaths]]:
         """All worlds of a replication on the same draws: everybody, nobody, and the groups of runs.
 
-        Groups are the runs, their mirrors, and the runs without a lift.
+        The runs' worlds by the numbers of group and trial.
         """
         names = ("runs", "mirrors", "idle")
-        runs = {
-            f"{name} {k}": run
-            for name, group in zip(names, groups, strict=True)
-            for k, run in enumerate(group)
-        }
+        keys = {(g, k): f"{names[g]} {k}" for g, group in enumerate(groups) for k in group}
+        runs = {name: groups[g][k] for (g, k), name in keys.items()}
         ends = {"all": Arms.all(), "none": Arms.none()}
         found = flow_worlds(
             platform,
@@ -123,11 +138,7 @@ class TrialPlan:
             before_hours=self.setting.before_hours,
             seed=seed,
         )
-        by_group = {
-            name: [found[f"{name} {k}"] for k in range(len(group))]
-            for name, group in zip(names, groups, strict=True)
-        }
-        return {"ends": [found[name] for name in ends], **by_group}
+        return [found[name] for name in ends], {at: found[name] for at, name in keys.items()}
 
 
 def checked_setting(hours: float, before_hours: float, tick_minutes: float) -> Setting:
@@ -142,16 +153,26 @@ def checked_setting(hours: float, before_hours: float, tick_minutes: float) -> S
     return Setting(hours=hours, before_hours=before_hours, tick_minutes=tick_minutes)
 
 
+def _check_platform(platform: object) -> None:
+    """A platform to run trials on."""
+    if not isinstance(platform, LivePlatform):
+        raise TypeError(f"platform must be a LivePlatform; got {type(platform).__name__}")
+
+
 def _readings(
-    runs: Sequence[Run], paths: Sequence[FlowPaths]
+    tables: Mapping[int, tuple[Run, pd.DataFrame]],
 ) -> tuple[list[tuple[float, ...]], list[list[str]]]:
     """(estimate, std_error, low, high, p_value) of every run, and what its analysis warned of."""
     readings, notes = [], []
-    for run, path in zip(runs, paths, strict=False):
+    for run, table in tables.values():
         with warnings.catch_warnings(record=True) as caught:
             warnings.simplefilter("always", EstimationWarning)
             try:
-                found = run.read(run.table(path))
+                found = run.read(table)
+                if not isinstance(found, Reading):
+                    raise TypeError(  # noqa: TRY301 — the note below names the trial
+                        f"an analysis must return an Effect; got {type(found).__name__}"
+                    )
                 low, high = found.conf_int(_LEVEL)
                 numbers = (found.estimate, found.std_error, low, high, found.p_value)
             except Exception as error:
@@ -168,17 +189,23 @@ def mean_level(paths: FlowPaths) -> float:
 
 
 def _contrasts(
-    runs: Sequence[Run], mirrors: Sequence[Run], paths: Mapping[str, Sequence[FlowPaths]]
+    runs: Mapping[int, tuple[Run, pd.DataFrame]],
+    mirrors: Mapping[int, tuple[Run, pd.DataFrame]],
+    idle: Mapping[int, tuple[Run, pd.DataFrame]],
 ) -> list[float]:
-    """Unadjusted contrasts, averaged over each run and its mirror."""
+    """Unadjusted contrasts without what is there without treatment.
+
+    The mean over a run and its mirror where that cancels; elsewhere less the contrast of the same
+    assignment without a lift, which is 0 on average.
+    """
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", EstimationWarning)
-        return [
-            0.5 * (run.contrast(run.table(p)) + mirror.contrast(mirror.table(q)))
-            for run, mirror, p, q in zip(
-                runs, mirrors, paths["runs"], paths["mirrors"], strict=False
-            )
-        ]
+        found = {k: run.contrast(table) for k, (run, table) in runs.items()}
+        other = {k: mirror.contrast(table) for k, (mirror, table) in mirrors.items()}
+        nothing = {k: run.contrast(table) for k, (run, table) in idle.items()}
+    return [
+        0.5 * (value + other[k]) if k in other else value - nothing[k] for k, value in found.items()
+    ]
 
 
 def _exposed(paths: FlowPaths) -> float:

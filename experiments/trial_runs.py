@@ -61,11 +61,7 @@ class Setting:
 
 @dataclass(frozen=True, kw_only=True)
 class Run:
-    """A trial on a platform, its coins thrown by a seed.
-
-    `flipped` is another assignment, as far from this one as the design allows: the mean of two has
-    little noise left.
-    """
+    """A trial on a platform, its coins thrown by a seed; `flipped`: its mirror image."""
 
     record: ClassVar[Literal["viewers", "pairs"]] = "viewers"  # what `flow_worlds` must keep
 
@@ -83,17 +79,27 @@ class Run:
     @cached_property
     def arms(self) -> Arms:
         """Who is treated."""
-        if self.flipped and not self._even():
-            return self._thrown(self.seed + 1)
-        arms = self._thrown(self.seed)
+        arms = self._thrown()
         if not self.flipped:
             return arms
         names = [n for n in ("viewer", "author", "time") if np.ndim(getattr(arms, n)) > 0]
         return replace(arms, **{name: 1 - getattr(arms, name) for name in names})
 
     def mirrored(self) -> Run:
-        """The run with everybody in the other arm, or other coins where shares are not one half."""
+        """The run with everybody in the other arm."""
         return replace(self, flipped=True)
+
+    @property
+    def cancels(self) -> bool:
+        """Whether the mean of a run's and its mirror's contrast is free of what no arm changes.
+
+        Both arms of every coin are equally likely, and the contrast changes its sign with them.
+        """
+        names = ("share", "viewer_share", "author_share")
+        shares = [getattr(self.design, name, 0.5) for name in names]
+        several = getattr(self.design, "shares", None)
+        even = all(share == 0.5 for share in [*shares, *(several or ())])
+        return even and self.trial.estimand == "total"
 
     def table(self, paths: FlowPaths) -> pd.DataFrame:
         """The table that the trial leaves."""
@@ -109,15 +115,8 @@ class Run:
         arm, watch = table["arm"].to_numpy(), table["watch"].to_numpy()
         return float(watch[arm == 1].mean() - watch[arm == 0].mean())
 
-    def _even(self) -> bool:
-        """Whether both arms of every coin are equally likely."""
-        names = ("share", "viewer_share", "author_share")
-        shares = [getattr(self.design, name, 0.5) for name in names]
-        several = getattr(self.design, "shares", None)
-        return all(share == 0.5 for share in [*shares, *(several or ())])
-
-    def _thrown(self, seed: int) -> Arms:
-        """The coins of a seed."""
+    def _thrown(self) -> Arms:
+        """The coins of the seed."""
         raise NotImplementedError
 
     def _read(self, table: pd.DataFrame) -> Reading:
@@ -128,9 +127,9 @@ class Run:
 class ViewerRun(Run):
     """A split of viewers."""
 
-    def _thrown(self, seed: int) -> Arms:
+    def _thrown(self) -> Arms:
         ids = self.platform.viewers["viewer_id"]
-        return Arms(viewer=self.design.assign(ids, seed=seed))
+        return Arms(viewer=self.design.assign(ids, seed=self.seed))
 
     def table(self, paths: FlowPaths) -> pd.DataFrame:
         """One row a viewer."""
@@ -145,10 +144,10 @@ class ViewerRun(Run):
 class ClusterRun(ViewerRun):
     """A split of viewers' regions, or of their groups of gender and age."""
 
-    def _thrown(self, seed: int) -> Arms:
+    def _thrown(self) -> Arms:
         who = self.platform.viewers
         clusters = who[_cluster(self.platform)]
-        arm = self.design.assign(who["viewer_id"], clusters=clusters, seed=seed)
+        arm = self.design.assign(who["viewer_id"], clusters=clusters, seed=self.seed)
         return Arms(viewer=arm)
 
     def _read(self, table: pd.DataFrame) -> Reading:
@@ -159,9 +158,9 @@ class ClusterRun(ViewerRun):
 class AuthorRun(Run):
     """A split of authors."""
 
-    def _thrown(self, seed: int) -> Arms:
+    def _thrown(self) -> Arms:
         ids = self.platform.authors["author_id"]
-        return Arms(author=self.design.assign(ids, seed=seed))
+        return Arms(author=self.design.assign(ids, seed=self.seed))
 
     def table(self, paths: FlowPaths) -> pd.DataFrame:
         """One row an author, scaled to what all authors give a viewer."""
@@ -180,9 +179,9 @@ class DualRun(Run):
 
     record = "pairs"
 
-    def _thrown(self, seed: int) -> Arms:
+    def _thrown(self) -> Arms:
         ids = self.platform.viewers["viewer_id"], self.platform.authors["author_id"]
-        both = self.design.assign(*ids, seed=seed)
+        both = self.design.assign(*ids, seed=self.seed)
         return Arms(viewer=both.viewer_arm, author=both.author_arm)
 
     def table(self, paths: FlowPaths) -> pd.DataFrame:
@@ -225,11 +224,7 @@ class ScheduledRun(Run):
 
     @cached_property
     def schedule(self) -> Schedule:
-        """The plan of the seed."""
-        return self._planned(self.seed)
-
-    def _planned(self, seed: int) -> Schedule:
-        """The plan of a seed; the design's regions are the platform's, in their order."""
+        """The plan of the seed; the design's regions are the platform's, in their order."""
         design, regions = self.design, self.platform.n_regions
         if design.regions is not None and len(design.regions) != regions:
             raise ValueError(
@@ -243,7 +238,7 @@ class ScheduledRun(Run):
                 f"tick_minutes is {self.setting.tick_minutes:g}"
             )
         days = self.setting.hours / 24
-        plan: Schedule = design.schedule(start=self.setting.start, days=days, seed=seed)
+        plan: Schedule = design.schedule(start=self.setting.start, days=days, seed=self.seed)
         return plan
 
     @property
@@ -256,9 +251,22 @@ class ScheduledRun(Run):
 class SwitchbackRun(ScheduledRun):
     """Time-slice rotation: a tick has the arm of its first instant."""
 
-    def _thrown(self, seed: int) -> Arms:
-        plan = self.schedule if seed == self.seed else self._planned(seed)
-        ticks = self.setting.ticks
+    @cached_property
+    def schedule(self) -> Schedule:
+        """The plan of the seed, of whose slices every one has a tick after the burn-in."""
+        plan = super().schedule
+        ticks = self.setting.ticks.tz_localize(plan.table["start"].dt.tz)
+        first = ticks.searchsorted(plan.table["read_from"])
+        ends = ticks.searchsorted(plan.table["end"])
+        if (empty := first >= ends).any():
+            raise ValueError(
+                f"{self.trial.label}: {int(empty.sum())} slices have no tick that starts after the "
+                f"burn-in; tick_minutes is {self.setting.tick_minutes:g}: take shorter ticks"
+            )
+        return plan
+
+    def _thrown(self) -> Arms:
+        plan, ticks = self.schedule, self.setting.ticks
         each = [
             plan.treatment_at(
                 ticks, None if name is None else np.full(len(ticks), name, dtype=object)
@@ -306,17 +314,15 @@ class SwitchbackRun(ScheduledRun):
 class SaturationRun(ScheduledRun):
     """Shares that change by region and slice."""
 
-    @cached_property
-    def arms(self) -> Arms:
-        """Viewers whose hash lies below the share of their region; flipped: above its mirror."""
+    def _thrown(self) -> Arms:
+        """Viewers whose hash lies below the share of their region."""
         design, who = self.design, self.platform.viewers
         u = unit_hash(who["viewer_id"], salt=design.salt, seed=self.seed)
         shares = self.shares
         region = np.zeros(len(who), dtype=np.int64)
         if len(shares) > 1:
             region = who["region"].to_numpy()
-        treated = (1 - u if self.flipped else u) < shares[region].T
-        return Arms(viewer=treated, slice_minutes=design.slice_minutes)
+        return Arms(viewer=u < shares[region].T, slice_minutes=design.slice_minutes)
 
     @property
     def shares(self) -> NDArray[np.float64]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Protocol, TypeAlias
+from typing import TYPE_CHECKING, Protocol, TypeAlias, runtime_checkable
 
 from experiments.design import AuthorSplit, ClusterSplit, DualSided, UserSplit
 from experiments.rotation import Saturation, Switchback
@@ -18,6 +18,7 @@ Design: TypeAlias = UserSplit | AuthorSplit | ClusterSplit | DualSided | Switchb
 _ESTIMANDS = ("direct", "viewer_spillover", "author_spillover", "total")
 
 
+@runtime_checkable
 class Reading(Protocol):
     """What an analysis returns: an `Effect`, or a result that holds one."""
 

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pandas as pd
 
-from causal.values import whole_number
+from causal.values import is_number, whole_number
 from experiments.comparison import compare
 from experiments.design import AuthorSplit, DualSided, UserSplit
 from experiments.rotation import Saturation, Switchback
@@ -78,8 +79,7 @@ class Triangulation:
 
 def usual_trials(hours: float) -> list[Trial]:
     """The designs that an analyst would think of, at a length of experiment."""
-    day = 1440.0
-    slice_minutes = day if hours >= 14 * 24 else 360.0
+    slice_minutes = _slice_minutes(hours)
     return [
         Trial(UserSplit(salt="viewers")),
         Trial(AuthorSplit(salt="authors")),
@@ -121,7 +121,8 @@ def triangulate(
     Raises
     ------
     ValueError
-        As in `simulate`.
+        As in `simulate`; if the strategy has no effect, of which gaps are shares; or if `hours` are
+        fewer than 72 or no whole slices.
 
     Notes
     -----
@@ -141,6 +142,7 @@ def triangulate(
     'viewer split'
     """
     whole_number("replications", replications, 2)
+    _check_hours(hours)
     trials = usual_trials(hours)
     run: dict[str, Any] = {
         "strategy": strategy,
@@ -151,6 +153,8 @@ def triangulate(
         "progress": progress,
     }
     whole = compare(platform, trials, **run)
+    if whole.truth.estimate == 0:
+        raise ValueError("strategy must move watching: gaps are shares of its effect, which is 0")
     on = _gap_shares(whole.table)
     off = {
         name: _gaps_of(platform.replace(**changes), trials, **run)
@@ -166,6 +170,22 @@ def triangulate(
         ]
     )
     return Triangulation(table=pd.DataFrame(rows), mechanisms=mechanisms, truth=whole.truth)
+
+
+def _slice_minutes(hours: float) -> float:
+    """Slices of a day where there are 14, of 6 hours otherwise."""
+    return 1440.0 if hours >= 14 * 24 else 360.0
+
+
+def _check_hours(hours: object) -> None:
+    """Three days or more, in whole slices."""
+    if not (is_number(hours) and 72 <= hours < math.inf):
+        raise ValueError(
+            f"hours must be 72 or more, for rotations to have slices enough; got {hours!r}"
+        )
+    length = _slice_minutes(hours) / 60
+    if hours % length:
+        raise ValueError(f"hours must be whole slices of {length:g} hours; got {hours!r}")
 
 
 def _gap_shares(table: pd.DataFrame) -> dict[str, float]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -22,10 +23,10 @@ if TYPE_CHECKING:
 # parameters that no viewer-side or time-side pilot identifies: the worst of these is shown
 UNKNOWN: tuple[Mapping[str, float], ...] = (
     {},
-    {"psi": 0.0},
     {"psi": 0.7},
     {"psi": 0.7, "rho_e": 0.9},
     {"kappa": 1.0},
+    {"psi": 0.0, "kappa": 1.0},
 )
 SHARES = (0.1, 0.5, 0.9)
 
@@ -38,14 +39,27 @@ _BEFORE = 72.0  # hours
 class TwinRow:
     """A design on the twin: bias as a share of the effect, error as a share of the level."""
 
-    design: str
+    trial: Trial
     bias_low: float
     bias_high: float
     error: float
 
 
-def twin_designs(twin: LivePlatform, *, days: float, seed: int) -> list[TwinRow]:
-    """Viewer split, author split, dual-sided and saturation, worst over `UNKNOWN`."""
+def twin_designs(
+    twin: LivePlatform, *, days: float, seed: int, sizes: tuple[int, int] | None = None
+) -> list[TwinRow]:
+    """Viewer split, author split, dual-sided and saturation, worst over `UNKNOWN`.
+
+    `sizes` are the viewers and authors of the platform itself, whose twin may have fewer: errors
+    fall with the root of the units that are drawn by lot. Shares are drawn for slices of time.
+    """
+    ratios = [
+        math.sqrt(mine / theirs)
+        for mine, theirs in zip(
+            (twin.n_viewers, twin.n_authors), sizes or (twin.n_viewers, twin.n_authors), strict=True
+        )
+    ]
+    scales = (*ratios, max(ratios), 1.0)
     trials = (
         Trial(UserSplit(salt="viewers")),
         Trial(AuthorSplit(salt="authors")),
@@ -73,10 +87,10 @@ def twin_designs(twin: LivePlatform, *, days: float, seed: int) -> list[TwinRow]
     gap, error = np.stack(gaps), np.stack(errors)
     return [
         TwinRow(
-            design=trial.label,
+            trial=trial,
             bias_low=float(gap[:, k].min()),
             bias_high=float(gap[:, k].max()),
-            error=float(error[:, k].max()),
+            error=float(error[:, k].max()) * scales[k],
         )
         for k, trial in enumerate(trials)
     ]

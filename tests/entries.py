@@ -92,6 +92,76 @@ def slate_log() -> pd.DataFrame:
     )
 
 
+def pilot_log() -> pd.DataFrame:
+    """Ten days of hourly rows in two regions, nobody treated; whole numbers."""
+    rng = np.random.default_rng(15)
+    time = pd.date_range("2026-03-02", periods=240, freq="h")
+    watch = rng.integers(20, 60, 480)
+    return pd.DataFrame(
+        {"time": np.tile(time, 2), "unit": np.repeat([3, 4], 240), "outcome": watch}
+    )
+
+
+def pair_log() -> pd.DataFrame:
+    """Every pair of 16 viewers and 12 authors, both sides dealt to two arms."""
+    rng = np.random.default_rng(15)
+    viewer, author = (index.ravel() for index in np.indices((16, 12)))
+    viewer_arm, author_arm = viewer % 2, author % 2
+    levels = rng.integers(0, 9, 16)[viewer] + rng.integers(0, 9, 12)[author]
+    outcome = 20 + levels + rng.integers(0, 9, len(viewer)) + 3 * viewer_arm * author_arm
+    return pd.DataFrame(
+        {
+            "viewer": viewer + 20,
+            "author": author + 50,
+            "viewer_arm": viewer_arm,
+            "author_arm": author_arm,
+            "outcome": outcome,
+            "covariate": rng.integers(0, 20, 16)[viewer],
+        }
+    )
+
+
+def saturation_log() -> pd.DataFrame:
+    """24 cells of 16 units, an eighth, a half or seven eighths of them treated."""
+    rng = np.random.default_rng(16)
+    cell = np.repeat(np.arange(24), 16)
+    share = np.array([0.125, 0.5, 0.875])[cell % 3]
+    arm = (np.tile(np.arange(16), 24) < 16 * share).astype(int)
+    outcome = 20 + 3 * arm + 16 * share + rng.integers(0, 5, 24)[cell] + rng.integers(0, 9, 384)
+    columns = {"cell": cell + 10, "share": share, "arm": arm, "outcome": outcome.astype(int)}
+    return pd.DataFrame(columns)
+
+
+POINTS = range(1, 121, 4)  # first periods of the slices of `rotation_log`
+
+
+def rotation_log() -> pd.DataFrame:
+    """120 periods of two regions, each with a coin every four periods; no warning is due."""
+    rng = np.random.default_rng(18)
+    arm = rng.permuted(np.tile([0, 1], (2, 15)), axis=1).repeat(4, axis=1).ravel()
+    covariate = rng.integers(0, 9, 240)
+    outcome = 20 + covariate + 3 * arm + rng.integers(0, 9, 240)
+    return pd.DataFrame(
+        {
+            "unit": np.repeat([3, 4], 120),
+            "time": np.tile(np.arange(1, 121), 2),
+            "arm": arm,
+            "outcome": outcome,
+            "covariate": covariate,
+            "weight": rng.integers(1, 4, 240),
+        }
+    )
+
+
+def battle_log() -> pd.DataFrame:
+    """200 rows of rooms in battles, each with its partner's arm."""
+    rng = np.random.default_rng(17)
+    room, partner = rng.integers(0, 2, (2, 200))
+    return pd.DataFrame(
+        {"watch": rng.integers(1, 60, 200), "room_arm": room, "partner_arm": partner}
+    )
+
+
 # --- entries --------------------------------------------------------------------------------------
 
 
@@ -201,6 +271,53 @@ def _unit_cube(table, c, **options):
     return causal.unit_cube(table, **{**given, **options})
 
 
+def _mde(table, c, **options):
+    given = {"outcome": c["outcome"], "covariates": [c["covariate"]], "cluster": c["cluster"]}
+    return experiments.mde(table, **{**given, **options})
+
+
+def _switchback_power(table, c, **options):
+    given = {"outcome": c["outcome"], "time": "time", "unit": c["unit"], "effects": [0.0, 3.0]}
+    given |= {"slice_minutes": 360, "burn_in_minutes": 60, "n_replications": 20, "n_draws": 19}
+    return experiments.switchback_power(table, **{**given, **options})
+
+
+def _mde_timeline(table, c, **options):
+    given = {"outcome": c["outcome"], "time": "time", "unit": c["unit"], "days": [5, 20]}
+    return experiments.mde_timeline(table, **{**given, **options})
+
+
+def _rotation(function, *beside, **fixed):
+    """A read-out of a rotation with its own coins in each unit."""
+
+    def call(table, c, **options):
+        roles = {"outcome": c["outcome"], "treatment": c["arm"], "time": c["time"]}
+        roles |= {"unit": c["unit"], "points": POINTS} | {role: c[role] for role in beside}
+        covariates = {"covariates": [c["covariate"]]} if "covariate" in c else {}
+        given = {**roles, **covariates, **fixed, **options}
+        return getattr(experiments, function)(table, **given)
+
+    return call
+
+
+def _dual_sided_effect(table, c, **options):
+    roles = {role: c[role] for role in ("outcome", "viewer", "author", "viewer_arm", "author_arm")}
+    given = {**roles, "covariates": [c["covariate"]], **options}
+    return experiments.dual_sided_effect(table, **given)
+
+
+def _share_response(table, c, **options):
+    roles = {role: c[role] for role in ("outcome", "arm", "share", "cell")}
+    return experiments.share_response(table, **roles, **options)
+
+
+def _entanglement_index(table, c, **options):
+    roles = {role: c[role] for role in ("watch", "room_arm")}
+    return experiments.entanglement_index(
+        table, partner_arm=c.get("partner_arm", "partner_arm"), **roles, **options
+    )
+
+
 ENTRIES = (
     Entry("ab_test", _ab_test, experiment_log, ("outcome", "covariate"), ("arm", "cluster"),
           drops_missing=True),
@@ -225,7 +342,26 @@ ENTRIES = (
           ("arm", "cluster")),
     Entry("group_moments weighted", _group_moments_weighted, experiment_log, ("outcome",),
           ("arm",), weights=("weight",)),
+    Entry("switchback_effect", _rotation("switchback_effect", burn_in=1, n_draws=99), rotation_log,
+          ("outcome", "arm", "time", "covariate"), ("unit",)),
+    Entry("switchback_effect weighted", _rotation("switchback_effect", "weight", carryover=2,
+          inference="conservative"), rotation_log, ("outcome", "arm", "time"), ("unit",),
+          weights=("weight",)),
+    Entry("burn_in_curve", _rotation("burn_in_curve", burn_ins=[0, 1]), rotation_log,
+          ("outcome", "arm", "time"), ("unit",)),
+    Entry("switch_event_study", _rotation("switch_event_study"), rotation_log,
+          ("outcome", "arm", "time"), ("unit",)),
+    Entry("carryover_bound", _rotation("carryover_bound", orders=[0, 1, 4], n_draws=19),
+          rotation_log, ("outcome", "arm", "time"), ("unit",)),
+    Entry("dual_sided_effect", _dual_sided_effect, pair_log,
+          ("outcome", "covariate", "viewer_arm", "author_arm"), ("viewer", "author")),
+    Entry("share_response", _share_response, saturation_log, ("outcome", "arm", "share"),
+          ("cell",)),
+    Entry("entanglement_index", _entanglement_index, battle_log, ("watch", "room_arm")),
     Entry("unit_cube", _unit_cube, experiment_log, ("outcome",), ("arm", "day", "cluster")),
+    Entry("mde", _mde, experiment_log, ("outcome", "covariate"), ("cluster",)),
+    Entry("switchback_power", _switchback_power, pilot_log, ("outcome",), ("unit",)),
+    Entry("mde_timeline", _mde_timeline, pilot_log, ("outcome",), ("unit",)),
 )  # fmt: skip
 
 
@@ -273,11 +409,32 @@ def _card_numbers(card: Any) -> dict[str, np.ndarray]:
     return named | {"p_adjusted": np.array([row.p_adjusted for row in card.rows], float)}
 
 
+def _dual_numbers(found: Any) -> dict[str, np.ndarray]:
+    cells = found.cells.to_numpy(float)
+    return _effect_numbers(found.total) | {"cov": found.covariance, "cells": cells}
+
+
+def _response_numbers(found: Any) -> dict[str, np.ndarray]:
+    return _effect_numbers(found.total) | {"cov": found.direct.cov, "curve": found.direct.estimate}
+
+
 def _table_numbers(table: pa.Table) -> dict[str, np.ndarray]:
     """Sums and counts of the cube behind its three labels, in the order of their values."""
     columns = [column.to_numpy() for column in table.columns[3:]]
     order = np.lexsort(columns)
     return {str(i): column[order] for i, column in enumerate(columns)}
+
+
+def _bound_numbers(bound: Any) -> dict[str, np.ndarray]:
+    """What no draw decides: coins, so draws, follow the order of regions."""
+    differences = bound.table["difference"].to_numpy(float)
+    return {"estimate": bound.estimates.estimate, "difference": differences}
+
+
+def _cells_numbers(curve: Any) -> dict[str, np.ndarray]:
+    """Cells in the order of their means: the coins, so the power, follow the order of regions."""
+    cells = curve.cells.sort_values(["mean", "slice"])
+    return {name: cells[name].to_numpy(float) for name in ("n", "mean")}
 
 
 _READERS: dict[str, Callable[[Any], dict[str, np.ndarray]]] = {
@@ -286,6 +443,14 @@ _READERS: dict[str, Callable[[Any], dict[str, np.ndarray]]] = {
     "PolicyValue": _policy_numbers,
     "Moments": _moments_numbers,
     "Scorecard": _card_numbers,
+    "Power": lambda power: {k: np.array(v) for k, v in power.to_frame().items()},
+    "PowerCurve": _cells_numbers,
+    "DataFrame": lambda frame: {name: frame[name].to_numpy(float) for name in frame},
+    "SwitchbackEffect": lambda found: _effect_numbers(found.effect),
+    "CarryoverBound": _bound_numbers,
+    "DualSidedEffect": _dual_numbers,
+    "ShareResponse": _response_numbers,
+    "float": lambda number: {"estimate": np.array(number)},
     "SrmCheck": lambda check: {"p": np.array(check.p_value), "x2": np.array(check.statistic)},
 }
 _EFFECT_NUMBERS = (

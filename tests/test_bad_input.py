@@ -114,8 +114,25 @@ TWO_ROLES = [
     ("group_moments", "outcome", "arm"),
     ("group_moments", "arm", "cluster"),
     ("group_moments weighted", "outcome", "weight"),
+    ("dual_sided_effect", "outcome", "viewer"),
+    ("dual_sided_effect", "viewer_arm", "author_arm"),
+    ("dual_sided_effect", "covariate", "outcome"),
+    ("share_response", "arm", "share"),
+    ("share_response", "cell", "outcome"),
+    ("entanglement_index", "watch", "room_arm"),
     ("unit_cube", "outcome", "cluster"),
     ("unit_cube", "arm", "day"),
+    ("switchback_effect", "outcome", "arm"),
+    ("switchback_effect", "time", "outcome"),
+    ("switchback_effect", "unit", "covariate"),
+    ("switchback_effect weighted", "weight", "outcome"),
+    ("burn_in_curve", "arm", "time"),
+    ("switch_event_study", "outcome", "time"),
+    ("carryover_bound", "unit", "time"),
+    ("mde", "outcome", "covariate"),
+    ("mde", "outcome", "cluster"),
+    ("switchback_power", "outcome", "unit"),
+    ("mde_timeline", "outcome", "unit"),
 ]
 
 
@@ -358,6 +375,12 @@ def test_level_outside_zero_one_is_refused(level):
         ("off_policy_lift", "method"),
         ("logged_policy_value", "method"),
         ("slate_value", "method"),
+        ("switchback_effect", "method"),
+        ("switchback_effect", "inference"),
+        ("switchback_effect", "adjust"),
+        ("burn_in_curve", "adjust"),
+        ("dual_sided_effect", "variance"),
+        ("share_response", "degree"),
     ],
 )
 def test_unknown_option_is_refused_with_what_is_allowed(name, option):

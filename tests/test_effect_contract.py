@@ -21,7 +21,10 @@ from entries import (
     assert_same,
     experiment_log,
     numbers,
+    pair_log,
     policy_log,
+    rotation_log,
+    saturation_log,
     slate_log,
 )
 from hypothesis import given, settings
@@ -35,6 +38,7 @@ from causal import Effect, EffectCurve, PolicyValue, engine_rows
 EXPERIMENT = ("outcome", "arm", "covariate", "cluster", "unit", "weight", "clicks", "views",
               "segment", "day", "triggered")  # fmt: skip
 LOG = ("reward", "propensity", "target", "cluster", "action", "context", "position")
+PAIRS = ("outcome", "viewer", "author", "viewer_arm", "author_arm", "covariate")
 SLATE = ("slate", "position", "reward", "propensity", "target")
 UNIFORM = np.full((1, 4), 0.25)
 
@@ -143,6 +147,45 @@ def on_log(name, call, shifts=None):
     return Analysis(name, call, policy_log, LOG, "reward", shifts=shifts)
 
 
+def dual(pick, **options):
+    def call(table, c):
+        roles = {role: c[role] for role in PAIRS[:5]}
+        given_ = {**options, "covariates": [c["covariate"]]} if options else {}
+        return pick(experiments.dual_sided_effect(table, **roles, **given_))
+
+    return call
+
+
+def response(pick):
+    def call(table, c):
+        return pick(experiments.share_response(table, **c))
+
+    return call
+
+
+def on_pairs(name, call):
+    return Analysis(name, call, pair_log, PAIRS, "outcome", shifts=0.0)
+
+
+def rotation(pick=lambda found: found.effect, function="switchback_effect", **options):
+    def call(table, c):
+        roles = {"outcome": c["outcome"], "treatment": c["arm"], "time": c["time"]}
+        roles |= {"unit": c["unit"], "slice_minutes": 4, "weight": c["weight"]}
+        return pick(getattr(experiments, function)(table, **roles, **options))
+
+    return call
+
+
+def on_rotation(name, call, shifts=0.0):
+    roles = ("outcome", "arm", "time", "unit", "weight")
+    return Analysis(name, call, rotation_log, roles, "outcome", shifts=shifts)
+
+
+def on_saturation(name, call):
+    roles = ("outcome", "arm", "share", "cell")
+    return Analysis(name, call, saturation_log, roles, "outcome", shifts=0.0)
+
+
 def on_slates(name, call):
     return Analysis(name, call, slate_log, SLATE, "reward")
 
@@ -183,6 +226,21 @@ ANALYSES = (
     on_log("dr lift", modelled("dr", "off_policy_lift"), shifts=0.0),
     on_log("logged ips", logged("ips")),
     on_log("logged snips", logged("snips"), shifts=1.0),
+    on_pairs("dual-sided total", dual(lambda found: found.total)),
+    on_pairs("dual-sided direct", dual(lambda found: found.direct)),
+    on_pairs("dual-sided bound", dual(lambda found: found.total, variance="exact_bound")),
+    on_pairs("dual-sided redraws", dual(lambda found: found.total, variance="randomization")),
+    on_rotation("switchback", rotation()),
+    on_rotation("switchback windows", rotation(carryover=2, inference="conservative")),
+    on_rotation("switchback clusters", rotation(burn_in=1, inference="cluster")),
+    on_rotation("switchback lags", rotation(method="distributed_lag", carryover=2, n_draws=99)),
+    on_rotation("switchback decay", rotation(method="geometric_lag", inference="cluster")),
+    on_rotation("switchback sums", rotation(method="truncated_dq", carryover=2, n_draws=99)),
+    on_rotation("burn-in", rotation(lambda curve: curve, "burn_in_curve", burn_ins=[0, 1])),
+    on_saturation("share response", response(lambda found: found.total)),
+    on_saturation("share response direct", response(lambda found: found.direct)),
+    on_saturation("share response spillover", response(lambda found: found.spillover)),
+    on_saturation("share response curvature", response(lambda found: found.curvature)),
     on_slates("slates independent", slates("independent")),
     on_slates("slates pseudoinverse", slates("pseudoinverse")),
     on_slates("slates cascade", slates("cascade")),

@@ -56,7 +56,10 @@ class Strategy:
             if not (_is_number(value) and math.isfinite(value)):
                 raise ValueError(f"{field} must be a finite number; got {value!r}")
             object.__setattr__(self, field, float(value))
-        lifts = np.asarray(self.author_lift, dtype=np.float64)
+        try:
+            lifts = np.asarray(self.author_lift, dtype=np.float64)
+        except (ValueError, TypeError):
+            lifts = np.array([math.nan])
         if lifts.ndim > 1 or lifts.size == 0 or not np.isfinite(lifts).all():
             raise ValueError(
                 "author_lift must be a finite number, or one for each author; got "
@@ -188,7 +191,10 @@ class ArmPaths:
 
 def _checked(name: str, values: ArrayLike, axes: int) -> int | NDArray[np.int8]:
     """A scalar arm, or an own read-only array of arms."""
-    given = np.asarray(values)
+    try:
+        given = np.asarray(values)
+    except ValueError as error:
+        raise ValueError(f"{name} must hold rows of one length; {error}") from error
     if given.dtype.kind not in "biuf" or not np.isin(given, (0, 1)).all():
         strange = [v for v in given.ravel()[:1000].tolist() if v not in (0, 1)][:3]
         raise ValueError(f"{name} must hold 0 and 1; got {strange or given.dtype}")

@@ -22,6 +22,7 @@ CENTRE = 5
 _MINUTES = 60
 _SESSION_HOURS = 2.5  # median of a LogNormal length
 _SESSION_SD = 0.5
+_MEAN_SESSION = _SESSION_HOURS * math.exp(_SESSION_SD**2 / 2)
 _BEFORE = 200  # hours that sessions run before the first, so that it finds them under way
 
 
@@ -133,8 +134,7 @@ def draw_sessions(
     share = parameters.live_share
     if share == 1:
         return None
-    length = _SESSION_HOURS * math.exp(_SESSION_SD**2 / 2)
-    pause = length * (1 - share) / share
+    length, pause = _MEAN_SESSION, _mean_pause(share)
     total = _BEFORE + n_hours
     live = np.zeros((total * _MINUTES, n_authors), dtype=bool)
     for author in range(n_authors):
@@ -146,3 +146,15 @@ def draw_sessions(
             live[first:last, author] = True
             now = end + rng.exponential(pause)
     return live[_BEFORE * _MINUTES :]
+
+
+def hourly_presence(live_share: float) -> float:
+    """Share of hours in which a room is live at all: at their start, or from a minute of theirs."""
+    if live_share == 1:
+        return 1.0
+    return 1 - (1 - live_share) * math.exp(-1 / _mean_pause(live_share))
+
+
+def _mean_pause(live_share: float) -> float:
+    """Hours between two sessions, on average."""
+    return _MEAN_SESSION * (1 - live_share) / live_share

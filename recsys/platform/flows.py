@@ -17,6 +17,7 @@ import numpy as np
 
 from recsys.platform import dynamics
 from recsys.platform.arms import ArmPaths, Arms, Strategy
+from recsys.platform.draws import Draws
 from recsys.platform.flow_sums import RECORDS, Record, Sums, one_world
 from recsys.platform.market import (
     Clock,
@@ -28,13 +29,12 @@ from recsys.platform.market import (
     TickArms,
     check_draws,
 )
+from recsys.platform.world import LivePlatform
 
 if TYPE_CHECKING:
     from threadpoolctl import ThreadpoolController
 
-    from recsys.platform.draws import Draws
     from recsys.platform.flow_paths import FlowPaths
-    from recsys.platform.world import LivePlatform
 
 T = TypeVar("T")
 
@@ -83,6 +83,8 @@ def flow_worlds(
     ValueError
         If arms are of another length than the run needs, draws are too short or of another
         platform, a length is no whole number of ticks, or a mapping leaves out a world.
+    TypeError
+        If `platform`, `worlds`, `strategy` or `draws` are of another kind.
 
     Notes
     -----
@@ -100,6 +102,7 @@ def flow_worlds(
     >>> bool(w["all"].watch.mean() > w["none"].watch.mean())
     True
     """
+    _check_kinds(platform, worlds, draws)
     clock = Clock.of(hours, before_hours, warm_up_hours, tick_minutes)
     if draws is None:
         draws = platform.draws(
@@ -107,6 +110,8 @@ def flow_worlds(
         )
     check_draws(platform, draws, clock)
     strategies = _each("strategy", strategy, worlds)
+    if strange := [type(s).__name__ for s in strategies if not isinstance(s, Strategy)]:
+        raise TypeError(f"strategy must be a Strategy; got {strange[0]}")
     records: list[Record] = _each("record", record, worlds)
     if unknown := sorted({str(r) for r in records} - set(RECORDS)):
         raise ValueError(f"record must be one of {RECORDS}; got {unknown[0]!r}")
@@ -131,6 +136,19 @@ def flow_worlds(
 
 
 # --- the run --------------------------------------------------------------------------------------
+
+
+def _check_kinds(platform: object, worlds: object, draws: object) -> None:
+    """What was passed as platform, worlds and draws, by kind."""
+    if not isinstance(platform, LivePlatform):
+        raise TypeError(f"platform must be a LivePlatform; got {type(platform).__name__}")
+    if not isinstance(worlds, Mapping):
+        raise TypeError(f"worlds must be a mapping from name to Arms; got {type(worlds).__name__}")
+    if draws is not None and not isinstance(draws, Draws):
+        raise TypeError(f"draws must be what platform.draws returns; got {type(draws).__name__}")
+    for name, value in worlds.items():
+        if not isinstance(value, Arms):
+            raise TypeError(f"worlds must hold Arms; {name!r} is {type(value).__name__}")
 
 
 def _each(name: str, given: T | Mapping[str, T], worlds: Mapping[str, Arms]) -> list[T]:

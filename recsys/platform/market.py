@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from recsys.platform import dynamics
+from recsys.platform.parameters import is_number
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -34,13 +35,13 @@ class Clock:
     @classmethod
     def of(cls, hours: float, before: float, warm_up: float, tick_minutes: float) -> Clock:
         """Whole numbers of ticks of three lengths in hours."""
-        if not 0 < tick_minutes < math.inf:
+        if not (is_number(tick_minutes) and 0 < tick_minutes < math.inf):
             raise ValueError(f"tick_minutes must be positive; got {tick_minutes!r}")
         counts = {}
         for name, length, least in (
             ("hours", hours, 1), ("before_hours", before, 0), ("warm_up_hours", warm_up, 0),
         ):  # fmt: skip
-            if not 0 <= length < math.inf:
+            if not (is_number(length) and 0 <= length < math.inf):
                 raise ValueError(f"{name} must be 0 or more; got {length!r}")
             ticks = length * 60 / tick_minutes
             if abs(ticks - round(ticks)) > 1e-6 or round(ticks) < least:

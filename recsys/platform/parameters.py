@@ -5,7 +5,9 @@ from __future__ import annotations
 import difflib
 import math
 from dataclasses import asdict, dataclass, fields
-from typing import TYPE_CHECKING, Any, Literal, TypeAlias
+from typing import TYPE_CHECKING, Any, Literal, TypeAlias, TypeGuard
+
+import numpy as np
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -149,6 +151,11 @@ def is_whole(value: object) -> bool:
     return number and not isinstance(value, bool) and float(value) % 1 == 0  # type: ignore[arg-type]
 
 
+def is_number(value: object) -> TypeGuard[float]:
+    """Whether a value is a number other than True and False."""
+    return isinstance(value, int | float | np.number) and not isinstance(value, bool)
+
+
 def checked_count(name: str, value: object, least: int) -> int:
     """A whole number of at least so much; raises ValueError otherwise."""
     if not (is_whole(value) and int(value) >= least):  # type: ignore[call-overload]
@@ -158,9 +165,7 @@ def checked_count(name: str, value: object, least: int) -> int:
 
 def _check_number(name: str, value: object, low: float, high: float) -> None:
     """A finite number within its range."""
-    number = isinstance(value, int | float) or hasattr(value, "dtype")
-    finite = number and not isinstance(value, bool) and math.isfinite(value)  # type: ignore[arg-type]
-    inside = finite and low <= value <= high  # type: ignore[operator]
+    inside = is_number(value) and math.isfinite(value) and low <= value <= high
     if inside and not (name in _OPEN and value == high) and not (name in _POSITIVE and value == 0):
         return
     left = "(" if name in _POSITIVE or low == -math.inf else "["

@@ -107,7 +107,59 @@ def test_geometric_lag_says_that_it_cannot_tell_a_decay_without_an_effect():
     assert found.diagnostics.set_index("check")["passed"]["decay"] == "no"
 
 
+@QUIET
+@pytest.mark.parametrize(("decay", "amplitude"), [(0.0, 0.0), (0.6, 3.0)])
+def test_geometric_lag_by_the_coins_keeps_its_size_and_covers(decay, amplitude):
+    roles = {**ROLES, "method": "geometric_lag", "n_draws": 99}
+    found = simulated(
+        lambda log, plan: switchback_effect(log, schedule=plan, **roles),
+        runs=60, decay=decay, amplitude=amplitude,
+    )  # fmt: skip
+    rejected = np.mean([f.p_value <= 0.05 for f in found])
+    covered = np.mean([f.conf_int()[0] <= amplitude <= f.conf_int()[1] for f in found])
+    assert covered >= 0.88
+    assert rejected <= 0.12 if amplitude == 0 else rejected > 0.5
+    for f in found:
+        low, high = f.conf_int()
+        assert (low <= 0 <= high) == (f.p_value > 0.05)
+        assert low < f.estimate < high
+
+
+@QUIET
+def test_geometric_lag_by_the_coins_is_invariant_to_shifts_and_scales():
+    plan, log = hourly(seed=2, effect=1.0)
+    roles = {**ROLES, "schedule": plan, "method": "geometric_lag", "n_draws": 39}
+    found = switchback_effect(log, **roles)
+    again = switchback_effect(log.assign(y=60 * log["y"] + 1e6), **roles)
+    assert again.p_value == found.p_value
+    np.testing.assert_allclose(again.conf_int(), 60 * np.array(found.conf_int()), rtol=1e-5)
+
+
 # ---- exact ----
+
+
+def test_statistics_are_those_of_each_path_by_itself():
+    plan, log = hourly(days=4, seed=1, regions=("a", "b"))
+    series = period_series(
+        reading(log, schedule=plan).rotation, adjusted=True, lengths=(),
+    )  # fmt: skip
+    paths = plan.redraw(5, seed=1)
+    found = DecayModel(series).statistics(paths)
+    basis = orthonormal(series.nuisance(np.arange(len(series))))
+    y = series.outcome - basis @ (basis.T @ series.outcome)
+    for path, t in zip(paths, found, strict=True):
+        fits = []
+        for rho in _GRID:
+            x = DecayModel(series).exposures(path[None, :], rho)[0]
+            x = x - basis @ (basis.T @ x)
+            effect = x @ y / (x @ x)
+            slope = DecayModel(series).slopes(path[None, :], rho)[0]
+            slope = slope - basis @ (basis.T @ slope)
+            lever = x - slope * (slope @ x) / (slope @ slope)
+            scores = np.bincount(series.coin, lever * (y - effect * x))
+            error = np.sqrt(scores @ scores) / (lever @ lever)
+            fits.append((effect**2 * (x @ x), effect / error))
+        assert t == pytest.approx(max(fits)[1], rel=1e-9)
 
 
 def test_exposure_is_the_recursion():

@@ -248,6 +248,12 @@ def test_dual_sided_effect_refuses_battles_that_are_no_shares(change, message):
         dual_sided_effect(experiment().assign(b=0.2).assign(**change), battle="b", **ROLES)
 
 
+@pytest.mark.parametrize("scale", [1e-200, 1e200])
+def test_dual_sided_effect_names_an_outcome_whose_squares_leave_a_double(scale):
+    with pytest.raises(ValueError, match="column 'y' must have squares within a double"):
+        dual_sided_effect(experiment().assign(y=lambda d: d["y"] * scale), **ROLES)
+
+
 def test_dual_sided_effect_of_a_constant_is_warned_of():
     with pytest.warns(EstimationWarning, match="outcome 'y' is constant within the cells") as seen:
         found = dual_sided_effect(experiment().assign(y=7), **ROLES)

@@ -47,6 +47,11 @@ def test_read_pilot_finds_the_grid_of_time():
     assert read_pilot(events, treatment=None, **ROLES).minutes == 30
 
 
+@pytest.mark.parametrize("least", [90, 300, 1440, 2880])
+def test_read_pilot_is_as_fine_whatever_the_shortest_slice(least):
+    assert read_pilot(hours(), treatment=None, **{**ROLES, "least_minutes": least}).minutes == 60
+
+
 def test_read_pilot_keeps_regions_and_gaps():
     one = hours().drop(index=[5, 6, 7])
     both = pd.concat([one.assign(region="a"), hours(seed=1).assign(region="b")])

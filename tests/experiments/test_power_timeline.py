@@ -144,6 +144,8 @@ def test_draw_mde_timeline_tells_what_is_extrapolated():
         ({"design": Switchback(regions=("a",))}, "unit= must name the column of the design's"),
         ({"design": Switchback(regions=("a",)), "unit": "city"}, "it has .'x'.: drop"),
         ({"design": Switchback(60, burn_in_minutes=30)}, "all lie in the first 30 of their slice"),
+        ({"outcome": "vast"}, "'vast' must have squares within a double"),
+        ({"outcome": "tiny"}, "'tiny' must have squares within a double"),
         ({"level": 2}, "level must be in"),
         ({"power": 0}, "power must be in"),
         ({"outcome": "flat"}, "'flat' must vary between slices"),
@@ -154,5 +156,11 @@ def test_draw_mde_timeline_tells_what_is_extrapolated():
 )
 def test_mde_timeline_refuses_what_makes_no_sense(options, message):
     log = pilot().assign(city="x", flat=1.0, number=range(28 * 24))
+    log = log.assign(vast=log["watch"] * 1e200, tiny=log["watch"] * 1e-200)
     with pytest.raises(ValueError, match=message):
         mde_timeline(log, **{**ROLES, **options})
+
+
+def test_mde_timeline_needs_a_rotation():
+    with pytest.raises(TypeError, match="design must be a Switchback; got str"):
+        mde_timeline(pilot(), **ROLES, design="6 h")

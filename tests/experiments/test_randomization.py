@@ -188,3 +188,19 @@ def test_an_interval_without_an_end_is_refused():
         ValueError, match=r"no (lower|upper) end: .* % of \d+ paths stay as extreme"
     ):
         switchback_effect(log, points=[1, 3, 5, 7, 9, 11], level=0.965, **PERIODS)
+
+
+@QUIET
+def test_effects_far_away_are_never_less_likely_than_one_path():
+    plan, log = hourly(seed=3)
+    found = switchback_effect(log, schedule=plan, n_draws=99, **ROLES)
+    assert found.test.p_value_at(np.array([-1e12, 1e12])) == pytest.approx(0.01)
+
+
+@QUIET
+def test_levels_beyond_the_paths_compared_are_refused():
+    plan, log = hourly(seed=3)
+    found = switchback_effect(log, schedule=plan, n_draws=99, **ROLES)
+    assert found.conf_int(0.99)[0] < found.conf_int(0.95)[0]
+    with pytest.raises(ValueError, match=r"level 0.995 needs 200 paths; 100 were compared: pass"):
+        found.conf_int(0.995)

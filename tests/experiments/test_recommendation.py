@@ -5,6 +5,7 @@ import json
 import numpy as np
 import pandas as pd
 import pytest
+from scipy import stats
 from test_pilot_model import hours
 
 from experiments import (
@@ -12,12 +13,15 @@ from experiments import (
     Saturation,
     Schedule,
     Switchback,
+    compare,
     recommend,
     switchback_effect,
 )
+from experiments.candidates import _power
 from experiments.past_evidence import past_evidence
 from experiments.share_pilot import interference
-from recsys import LivePlatform
+from experiments.twin_designs import twin_designs
+from recsys import LivePlatform, Strategy
 
 PILOT = hours(336, decay=0.85, memory=0.6, effect=1.0, seed=2, slice_minutes=120)
 PLAN = Switchback(120).schedule(start="2026-03-02", days=14, seed=2)
@@ -222,15 +226,88 @@ def test_interference_is_tested_by_a_saturation_pilot():
         ({"seed": 1.5}, "seed must be"),
         ({"outcome": "watch"}, "'watch'"),
         ({"treatment": "arms"}, "'arms'"),
+        ({"unit": "city"}, "'city'"),
+        (
+            {"constraints": Constraints(min_slice_minutes=35, max_slice_minutes=50)},
+            "no slices of min_slice_minutes to max_slice_minutes, 35 to 50 minutes",
+        ),
         ({"constraints": Constraints(n_regions=3)}, "n_regions=3 needs unit="),
     ],
 )
 def test_recommend_refuses_bad_arguments(changes, message):
-    given = {"effect": 1.0, "platform": SMALL, **ROLES, **changes}
+    given = {"effect": 1.0, **ROLES, **changes}
     with pytest.raises(ValueError, match=message):
         recommend(PILOT, **given)
-    with pytest.raises(TypeError, match="platform must be a LivePlatform"):
-        recommend(PILOT, **{**ROLES, "effect": 1.0, "platform": "mine"})
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"platform": "mine"}, "platform must be a LivePlatform"),
+        ({"schedule": "plan.csv"}, "schedule must be a Schedule; got str"),
+        ({"constraints": {"max_days": 7}}, r"constraints must be Constraints\(...\); got dict"),
+    ],
+)
+def test_recommend_refuses_other_kinds(changes, message):
+    with pytest.raises(TypeError, match=message):
+        recommend(PILOT, effect=1.0, **ROLES, **changes)
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        (lambda f: f.assign(arm=2 * f["arm"]), r"column 'arm' must hold 0 and 1; got \[2.0\]"),
+        (lambda f: f.assign(arm=0), "column 'arm' must hold both arms; it holds only 0"),
+        (lambda f: f.assign(arm=1 - f["arm"]), "column 'arm' must be as scheduled; 336 rows"),
+        (lambda f: f.assign(ts=f["ts"].dt.tz_localize("UTC")), "time"),
+    ],
+)
+def test_recommend_refuses_a_pilot_that_is_not_its_schedule(change, message):
+    with pytest.raises(ValueError, match=message):
+        recommend(change(PILOT), schedule=PLAN, effect=1.0, **ROLES)
+
+
+def test_recommend_registers_the_design_that_is_best():
+    only = Constraints(randomise_time=False, randomise_authors=False)
+    found = recommend(PILOT, effect=1.0, platform=SMALL, constraints=only, seed=3, **ROLES)
+    plan = json.loads(json.dumps(found.plan))
+    assert plan["design"] == "viewer split"
+    assert plan["arguments"]["salt"] == "viewers"
+    assert plan["arguments"]["share"] == 0.5
+    assert plan["seed"] == 3
+    assert plan["estimator"] == "difference in means, adjusted for the time before"
+    assert found.schedule is None
+
+
+def test_recommend_power_is_a_number_however_large_the_effect():
+    power = recommend(PILOT, effect=50.0, platform=SMALL, **ROLES).table["power"].iloc[:-1]
+    assert power.between(0.5, 1).all()
+
+
+def test_power_is_that_of_the_noncentral_t():
+    df, effect = np.array([3.0, 11.0, 80.0]), np.array([2.0, 1.0, 0.2])
+    strength, reach = effect / 0.4, stats.t.ppf(0.975, df)
+    expected = stats.nct.sf(reach, df, strength) + stats.nct.cdf(-reach, df, strength)
+    np.testing.assert_allclose(_power(df, effect, np.full(3, 0.4)), expected, atol=2e-3)
+    normal = _power(np.array([np.inf]), np.array([2.8]), np.array([1.0]))
+    np.testing.assert_allclose(normal, stats.norm.sf(1.96 - 2.8), atol=1e-4)
+    assert _power(np.array([np.inf]), np.array([1.0]), np.array([0.0])) == 1
+
+
+def test_twin_designs_hold_the_bias_of_platforms_inside_the_grid():
+    platform = LivePlatform(n_viewers=100, n_authors=24, seed=3)
+    rows = {r.trial.label: r for r in twin_designs(platform, days=5, seed=1)}
+    inside = platform.replace(psi=0.2, kappa=0.8)
+    trials = [r.trial for r in rows.values()]
+    run = {"strategy": Strategy(0.1), "hours": 120, "before_hours": 72, "replications": 6}
+    table = compare(inside, trials, seed=9, **run).table
+    for name, target, truth in table[["trial", "target", "truth"]].to_numpy():
+        assert rows[name].bias_low - 0.02 < target / truth - 1 < rows[name].bias_high + 0.02
+    large = {r.trial.label: r for r in twin_designs(platform, days=5, seed=1, sizes=(10_000, 96))}
+    ratio = {name: large[name].error / rows[name].error for name in rows}
+    np.testing.assert_allclose(ratio["viewer split"], 0.1)
+    np.testing.assert_allclose([ratio["author split"], ratio["dual-sided total"]], 0.5)
+    assert ratio["saturation 10/50/90"] == 1
 
 
 @pytest.mark.parametrize(

@@ -407,7 +407,7 @@ def test_report_document_has_the_specified_keys_and_every_number_at_12_digits():
     document = report_document(study_result(section("one"), section("two")), created_at="now")
     assert set(document) == {
         *("schema_version", "title", "created_at", "provenance", "checksum", "verdict", "checks"),
-        *("scorecard", "curves", "policy_values", "warnings", "notes"),
+        *("scorecard", "curves", "policy_values", "designs", "warnings", "notes"),
     }
     assert len(document["scorecard"]) == 6
     assert len(document["curves"]) == 14

@@ -237,6 +237,7 @@ def test_share_response_warns_of_few_cells_and_of_constants():
         (lambda r: r.assign(share=0.5), "degree 1 needs 2 values of share 'share' in each arm; control has 1, treatment 1; add shares"),  # noqa: E501
         (lambda r: r.assign(arm=1), "control has 0, treatment 3"),
         (lambda r: r[r["cell"].isin([int(r.loc[r["share"] == s, "cell"].min()) for s in (0.1, 0.9)])], "cells 'cell' are too few: one alone"),  # noqa: E501
+        (lambda r: r.assign(y=1e200 * r["y"]), "column 'y' must have squares within a double"),
         (lambda r: r.assign(y=np.nan), r"column 'y' must be present \(not missing\)"),
         (lambda r: r.rename(columns={"y": "why"}), "column 'y' .outcome. is not in the table"),
     ],

@@ -4,13 +4,16 @@ import numpy as np
 import pandas as pd
 import pytest
 
+from causal.effect import EstimationWarning
 from experiments import (
     AuthorSplit,
     DualSided,
+    Mean,
     Saturation,
     Switchback,
     Trial,
     UserSplit,
+    ab_test,
     compare,
     simulate,
     triangulate,
@@ -90,6 +93,10 @@ def test_simulate_names_the_trial_whose_analysis_failed():
         ({"engine": "events"}, "engine"),
         ({"trials": [Trial(UserSplit()), Trial(UserSplit())]}, "distinct names"),
         ({"trials": [Trial(Switchback(30))]}, "need ticks"),
+        (
+            {"trials": [Trial(Switchback(60, burn_in_minutes=45))]},
+            "72 slices have no tick that starts after the burn-in",
+        ),
         ({"seed": -1}, "seed must be"),
     ],
 )
@@ -98,6 +105,72 @@ def test_simulate_and_compare_refuse_bad_arguments(function, changes, message):
     given = {"trials": [Trial(UserSplit())], "strategy": LIFT, **SHORT, **changes}
     with pytest.raises(ValueError, match=message):
         function(SMALL, given.pop("trials"), **given)
+
+
+@pytest.mark.parametrize("function", [simulate, compare, triangulate])
+def test_simulations_refuse_what_is_no_platform_or_strategy(function):
+    trials = () if function is triangulate else ([Trial(UserSplit())],)
+    given = {"hours": 72, "replications": 2}
+    with pytest.raises(TypeError, match="platform must be a LivePlatform; got str"):
+        function("mine", *trials, strategy=LIFT, **given)
+    with pytest.raises(TypeError, match="strategy must be a Strategy; got float"):
+        function(SMALL, *trials, strategy=0.25, **given)
+    with pytest.raises(ValueError, match="hours must be"):
+        function(SMALL, *trials, strategy=LIFT, **{**given, "hours": "two"})
+
+
+def test_true_effect_refuses_lengths_that_are_no_numbers():
+    for changes in ({"hours": "two"}, {"tick_minutes": None}):
+        with pytest.raises(ValueError, match=f"{next(iter(changes))} must be positive"):
+            true_effect(SMALL, LIFT, replications=2, **changes)
+
+
+def test_simulate_refuses_an_analysis_that_gives_no_effect():
+    with pytest.raises(TypeError, match="an analysis must return an Effect; got int"):
+        simulate(SMALL, [Trial(UserSplit(), analysis=len)], strategy=LIFT, **SHORT)
+
+
+def test_simulate_says_once_that_an_alternating_coin_loses():
+    def read(table):
+        return ab_test(table, metric=Mean("watch"), arm="arm", control=0)
+
+    trial = Trial(Switchback(360, coin="alternating"), analysis=read)
+    with pytest.warns(EstimationWarning, match="coin='alternating'") as caught:
+        run = simulate(SMALL, [trial], strategy=LIFT, **SHORT)
+    assert len(caught) == 1
+    assert len(run.estimates) == 4
+
+
+def test_compare_of_nothing_says_so():
+    found = compare(SMALL, [Trial(UserSplit())], strategy=Strategy(0.0), **SHORT)
+    assert found.table["target"].abs().max() < 1e-12
+    assert np.isnan(found.table["bias_share"]).all()
+    assert "nan" not in found.summary()
+    with pytest.raises(ValueError, match="strategy must move watching"):
+        triangulate(SMALL, strategy=Strategy(0.0), hours=72, replications=2)
+
+
+@pytest.mark.parametrize("hours", [48, 75, 340])
+def test_triangulate_refuses_hours_that_rotations_cannot_be_read_in(hours):
+    with pytest.raises(ValueError, match="hours must be"):
+        triangulate(SMALL, strategy=LIFT, hours=hours, replications=2)
+
+
+def test_compare_targets_of_uneven_designs_have_little_noise():
+    trials = [
+        Trial(UserSplit(0.2, salt="a")),
+        Trial(AuthorSplit(0.25, salt="b")),
+        Trial(Saturation((0.2, 0.8), slice_minutes=360, salt="c")),
+        Trial(DualSided(salt="d"), estimand="direct"),
+    ]
+    run = {"strategy": LIFT, "hours": 72, "before_hours": 24, "replications": 8}
+    small = LivePlatform(n_viewers=120, n_authors=24, seed=3)
+    found = compare(small, trials, **run).table.set_index("trial")
+    noise = found["mc_se_target"] / found["mc_se_mean"]
+    assert noise["viewer split"] < 0.3
+    assert noise["saturation 20/80"] < 0.3
+    assert noise["dual-sided direct"] < 1.0
+    assert (found["target"] - found["mean"]).abs().max() < 5 * found["mc_se_mean"].max()
 
 
 def test_compare_table_is_the_arithmetic_of_the_estimates():

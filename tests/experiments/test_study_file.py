@@ -62,7 +62,8 @@ def test_load_study_equals_the_study_made_in_python(tmp_path):
             "metrics:",
             "metrcs:",
             "line 5: unknown key 'metrcs'; allowed: "
-            "version, title, data, experiment, metrics, off_policy, report",
+            "version, title, data, experiment, metrics, off_policy, report, platform, strategy, "
+            "trials, simulation",
         ),
         (
             "numerator: click",
@@ -74,7 +75,8 @@ def test_load_study_equals_the_study_made_in_python(tmp_path):
         (
             "kind: ratio",
             "kind: ration",
-            "line 7: metrics.ctr: kind must be mean, ratio or quantile; got 'ration'",
+            "line 7: metrics.ctr: kind must be mean, ratio or quantile; got 'ration'; did you mean "
+            "'ratio'?",
         ),
         (
             "kind: ratio, ",

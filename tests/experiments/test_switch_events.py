@@ -98,6 +98,22 @@ def test_switch_event_study_takes_bins_of_a_width():
         switch_event_study(log, **ROLES, schedule=plan, width=0)
 
 
+def test_switch_event_study_has_bins_of_whole_steps_where_ends_are_jittered():
+    plan = Switchback(360, end_jitter_minutes=20).schedule(start="2026-03-02", days=14, seed=7)
+    log = pd.DataFrame({"ts": pd.date_range("2026-03-02", periods=14 * 288, freq="5min")})
+    log = log.assign(arm=plan.treatment_at(log["ts"]), y=np.arange(len(log)) % 7)
+    assert np.diff(switch_event_study(log, **ROLES, schedule=plan).index).tolist() == [30] * 16
+
+
+def test_switch_event_study_goes_by_the_local_clock_over_a_change_of_clocks():
+    hours = pd.date_range("2026-03-22", periods=336, freq="h", tz="Europe/Berlin")
+    arm = np.repeat(np.random.default_rng(1).integers(0, 2, 56), 6)
+    clock = 9.0 * np.asarray(hours.hour)
+    log = pd.DataFrame({"ts": hours, "arm": arm, "y": clock})
+    curve = switch_event_study(log, **ROLES, slice_minutes=360)
+    np.testing.assert_allclose(curve.estimate, 0, atol=1e-9)
+
+
 def test_switch_event_study_needs_two_switches_each_way():
     log = pd.DataFrame({"t": range(1, 9), "arm": [0, 0, 1, 1, 0, 0, 1, 1], "y": 1.0})
     with pytest.raises(ValueError, match="the log has 2 and 1: pass a longer one"):

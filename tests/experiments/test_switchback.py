@@ -133,7 +133,7 @@ def test_segments_have_effects_with_a_joint_covariance():
     assert curve.average().std_error == pytest.approx(found.std_error, rel=1e-6)
     assert curve.cov[0, 1] > 0  # neighbouring hours of the same slices
     few = log[(log["half"] == "odd") | (log["ts"] < "2026-03-02 12:00")]
-    with pytest.raises(ValueError, match=r"too few slices: .* in half even"):
+    with pytest.raises(ValueError, match=r"too few slices: .* where 'half' is even"):
         switchback_effect(few, schedule=plan, by="half", **ROLES)
 
 
@@ -352,6 +352,23 @@ def test_arms_unbalanced_by_hour_are_warned_of():
     warned("from the share of the whole", ":00 a share of", log=log, slice_minutes=360, **ROLES)
 
 
+@pytest.mark.parametrize("zone", ["Asia/Kolkata", "Asia/Kathmandu", "Europe/Berlin"])
+def test_arms_are_counted_by_the_local_hour(zone):
+    ts = pd.date_range(MONDAY, periods=336, freq="h", tz=zone)
+    rng = np.random.default_rng(2)
+    arm = np.where(np.arange(336) % 24 // 6 == 3, 1, np.repeat(rng.permutation([0, 1] * 28), 6))
+    log = pd.DataFrame({"ts": ts, "arm": arm, "y": rng.normal(size=336)})
+    warned("at 18:00 a share of 1.00 is treated", log=log, slice_minutes=360, **ROLES)
+
+
+def test_checks_that_passed_give_no_advice():
+    plan, log = hourly()
+    checks = switchback_effect(log, schedule=plan, **ROLES).diagnostics.set_index("check")
+    assert checks["passed"]["slices_per_arm"] == "yes"
+    assert checks["message"]["slices_per_arm"] == "28 treated and 28 untreated slices are read"
+    assert checks["message"]["arms_by_hour"].endswith("from the share of the whole")
+
+
 def test_correlated_residuals_are_warned_of():
     plan, log = hourly(rho=0.99, profile=0.0)
     warned("neighbouring slices correlate at 0.", log=log, schedule=plan, **ROLES)
@@ -406,16 +423,33 @@ def refused(message, log, **options):
         (lambda d: d.drop(columns="y"), "column 'y' .outcome. is not in the table"),
         (
             lambda d: d.assign(arm=1),
-            "column 'arm' must hold both arms; all 30 slices with rows are t",
+            "column 'arm' must hold both arms; every slice with rows, 30 in all, is t",
         ),
         (lambda d: d.assign(y=7), "column 'y' must vary beyond arms and strata"),
         (lambda d: d.assign(t=d["t"] + 0.5), "column 't' must hold whole periods, or timestamps"),
-        (lambda d: d.assign(t="x"), "column 't' .time. must hold timestamps or periods"),
+        (
+            lambda d: d.assign(t="x"),
+            "column 't' .time. must hold timestamps or periods: it holds .*'x'; convert it first$",
+        ),
+        (lambda d: d.assign(y=d["y"] * 1e200), "column 'y' must have squares within a double"),
+        (lambda d: d.assign(y=d["y"] * 1e-200), "column 'y' must have squares within a double"),
         (lambda d: d.iloc[:0], "empty"),
     ],
 )
 def test_columns_that_do_not_fit_are_refused(spoil, message):
     refused(message, spoil(periods()), slice_minutes=4, **PERIODS)
+
+
+@pytest.mark.parametrize("other", [None, "Asia/Tokyo"])
+def test_times_of_several_zones_are_refused(other):
+    _, log = hourly()
+    mixed = [t.tz_localize(other if j % 2 else "UTC") for j, t in enumerate(log["ts"])]
+    log["ts"] = pd.Series(mixed, dtype=object)
+    refused(f"column 'ts' .* one time zone; it mixes UTC, {other}", log, slice_minutes=360, **ROLES)
+
+
+def test_schedule_that_is_none_is_refused():
+    refused("schedule must be a Schedule; got str", hourly()[1], schedule="plan.json", **ROLES)
 
 
 def test_slices_must_be_given_in_one_way():
@@ -481,7 +515,7 @@ def test_too_little_is_refused_with_the_numbers():
         ({"method": "truncated_dq", "burn_in": 1}, "method='truncated_dq' takes no burn_in"),
         ({"method": "horvitz_thompson", "covariates": ["x"]}, "takes no covariates"),
         ({"method": "distributed_lag", "by": "x"}, "takes no by"),
-        ({"method": "geometric_lag"}, "choose 'cluster' or 'hac'"),
+        ({"method": "geometric_lag", "inference": "conservative"}, "or 'cluster' or 'hac'"),
         ({"method": "horvitz_thompson", "inference": "hac"}, "choose 'randomization' or 'conserv"),
         ({"carryover": 1, "inference": "cluster"}, "takes slices as independent"),
     ],

@@ -269,6 +269,7 @@ def test_flow_worlds_refuse_arms_of_another_length(arms, message):
         ({"time": ["a"]}, "time must hold 0 and 1"),
         ({"author": [[0, 1]]}, "author must have 1 axes at most"),
         ({"slice_minutes": 0}, "slice_minutes must be positive; got 0"),
+        ({"viewer": [[0, 1], [1]]}, "viewer must hold rows of one length"),
     ],
 )
 def test_arms_refuse_other_values(values, message):
@@ -296,6 +297,33 @@ def test_flow_worlds_refuse_bad_arguments(changes, message):
         )
 
 
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"platform": "mine"}, "platform must be a LivePlatform; got str"),
+        ({"worlds": [Arms()]}, "worlds must be a mapping from name to Arms; got list"),
+        ({"worlds": {"a": 1}}, "worlds must hold Arms; 'a' is int"),
+        ({"strategy": None}, "strategy must be a Strategy; got NoneType"),
+        ({"strategy": {"a": 0.25}}, "strategy must be a Strategy; got float"),
+        ({"draws": 3}, r"draws must be what platform.draws returns; got int"),
+    ],
+)
+def test_flow_worlds_refuse_other_kinds(changes, message):
+    platform = LivePlatform(n_viewers=4, n_authors=2)
+    given = {"platform": platform, "worlds": {"a": Arms()}, "strategy": Strategy(), **changes}
+    with pytest.raises(TypeError, match=message):
+        flow_worlds(given.pop("platform"), given.pop("worlds"), hours=2, **given)
+
+
+@pytest.mark.parametrize("name", ["hours", "before_hours", "warm_up_hours", "tick_minutes"])
+def test_flow_worlds_refuse_lengths_that_are_no_numbers(name):
+    platform = LivePlatform(n_viewers=4, n_authors=2)
+    with pytest.raises(ValueError, match=f"{name} must be"):
+        flow_worlds(
+            platform, {}, strategy=Strategy(), draws=platform.draws(hours=2), **{name: "two"}
+        )
+
+
 def test_flow_worlds_refuse_draws_that_do_not_fit():
     platform = LivePlatform(**SMALL)
     run = {"strategy": STRATEGY, **RUN}
@@ -314,3 +342,9 @@ def test_flow_worlds_refuse_draws_that_do_not_fit():
 def test_strategy_refuses_a_lift_that_is_no_number(lift):
     with pytest.raises(ValueError, match="lift must be a finite number"):
         Strategy(lift=lift)
+
+
+@pytest.mark.parametrize("lifts", [["a"], None, [], [np.nan], np.ones((2, 2))])
+def test_strategy_refuses_author_lifts_that_are_no_numbers(lifts):
+    with pytest.raises(ValueError, match="author_lift must be a finite number"):
+        Strategy(author_lift=lifts)

@@ -7,6 +7,7 @@ import pandas as pd
 import pytest
 
 from recsys import Arms, LivePlatform, PlatformParameters, Strategy, flow_worlds
+from recsys.platform.draws import hourly_presence
 
 
 def test_live_platform_is_reproducible_and_its_parts_have_streams_of_their_own():
@@ -128,6 +129,15 @@ def test_draws_have_the_stated_laws():
     noise = np.concatenate([draws.noise(h) for h in range(-5, 45)])
     assert abs(noise.mean()) < 4 / np.sqrt(len(noise))
     assert abs(noise.std() - 1) < 0.02
+
+
+@pytest.mark.parametrize("share", [0.2, 0.5, 0.9])
+def test_hourly_presence_is_that_of_drawn_sessions(share):
+    platform = LivePlatform(n_viewers=2, n_authors=200, live_share=share)
+    live = platform.draws(hours=240, warm_up_hours=0, seed=2).live
+    hours = live.reshape(240, 60, 200).any(axis=1)
+    np.testing.assert_allclose(hours.mean(), hourly_presence(share), rtol=0.03)
+    assert hourly_presence(1.0) == 1
 
 
 def test_sessions_have_a_median_of_two_and_a_half_hours():
