@@ -21,7 +21,15 @@ from threadpoolctl import threadpool_limits
 
 from experiments import Switchback
 from experiments.candidates import FEWEST_SLICES
-from experiments.pilot_model import DECAYS, MEMORIES, WHITE, Posterior, posterior_of, read_pilot
+from experiments.pilot_model import (
+    CARRY_DECAY,
+    CARRY_SHARE,
+    MEMORIES,
+    WHITE,
+    Posterior,
+    posterior_of,
+    read_pilot,
+)
 from experiments.rotation_options import judged, rotation_options
 
 HOURS, START = 336, pd.Timestamp("2026-03-02")
@@ -30,8 +38,9 @@ TRUTHS = list(itertools.product((0.0, 0.5, 0.8, 0.9, 0.95), (0.0, 0.6, 0.9), (0.
 
 def known(decay: float, memory: float) -> Posterior:
     """All weight on one truth, with noise of variance 1."""
-    weight = np.zeros((len(DECAYS), len(MEMORIES), len(WHITE)))
-    weight[np.argmin(np.abs(DECAYS - decay)), np.argmin(np.abs(MEMORIES - memory)), 0] = 1
+    weight = np.zeros((len(CARRY_DECAY), len(MEMORIES), len(WHITE)))
+    alone = np.abs(CARRY_DECAY - decay) + (1 - CARRY_SHARE)  # all of the effect builds up
+    weight[np.argmin(alone), np.argmin(np.abs(MEMORIES - memory)), 0] = 1
     return Posterior(weight=weight, variance=np.ones_like(weight), effect=None, minutes=60)
 
 

@@ -113,10 +113,9 @@ def calibrate_platform(
     --------
     >>> import numpy as np
     >>> import pandas as pd
-    >>> rng = np.random.default_rng(0)
-    >>> log = pd.DataFrame({"viewer_id": rng.integers(0, 50, 9000), "watch": 4.0,
-    ...                     "author_id": rng.integers(0, 8, 9000)})
-    >>> log["timestamp"] = pd.Timestamp("2026-03-02") + pd.to_timedelta(np.arange(9000), unit="min")
+    >>> at = pd.date_range("2026-03-02", periods=9000, freq="min")
+    >>> log = pd.DataFrame({"timestamp": at, "watch": 4.0}).assign(
+    ...     viewer_id=np.arange(9000) * 7 % 50, author_id=np.arange(9000) % 8)
     >>> calibrate_platform(log).platform.n_authors
     8
     """

@@ -1,8 +1,10 @@
 """What a pilot tells about noise and carry-over: their joint posterior.
 
-The mean of a period is level by region and time of day + effect x exposure + noise; exposure is
-x_t = rho x_{t-1} + (1 - rho) W_t, noise an AR(1) with memory phi beside white noise of share nu.
-Level and effect are integrated out.
+The mean of a period is level by region and time of day + effect x exposure + noise. A share 1 - s
+of the effect comes at once, the share s builds up: exposure is (1 - s) W_t + s x_t with x_t = rho
+x_{t-1} + (1 - rho) W_t. One decay alone would follow the fast part of a response and be sure of it
+where habits are slow. Noise is an AR(1) with memory phi beside white noise of share nu. Level and
+effect are integrated out.
 """
 
 from __future__ import annotations
@@ -30,6 +32,10 @@ DECAYS = np.array(
     [0, 0.2, 0.4, 0.5, 0.6, 0.7, 0.75, 0.8, 0.84, 0.87, 0.9, 0.92, 0.94, 0.95, 0.96, 0.97, 0.98,
      0.985]
 )  # fmt: skip
+SLOW = (0.25, 0.5, 0.75, 1.0)  # shares of the effect that build up
+# what carry-over may be: no carry-over, then every decay with every share
+CARRY_DECAY = np.r_[0.0, np.repeat(DECAYS[1:], len(SLOW))]
+CARRY_SHARE = np.r_[1.0, np.tile(SLOW, len(DECAYS) - 1)]
 MEMORIES = np.array([0, 0.2, 0.4, 0.6, 0.7, 0.8, 0.85, 0.9, 0.93, 0.95, 0.97, 0.985])
 WHITE = np.array([0.0, 0.3, 0.6, 0.85])
 
@@ -94,18 +100,18 @@ class Pilot:
         y = self.table["mean"].to_numpy(dtype=np.float64)
         if posterior.effect is None:
             return y
-        decay = np.array([posterior.decay]) ** (self.minutes / _HOUR)
-        return np.asarray(y - posterior.effect * _exposures(self, decay)[:, 0])
+        exposure = _exposures(self, self.minutes / _HOUR) @ posterior.carry_weight
+        return np.asarray(y - posterior.effect * exposure)
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class Posterior:
-    """Weights of decay (rows), memory and white share, with the noise variance of a period.
+    """Weights of carry-over (rows), memory and white share, with the noise variance of a period.
 
     Parameters
     ----------
-    weight : array (decays, memories, whites)
-        Sums to 1; flat before the pilot, and over decays that it says nothing of.
+    weight : array (carry-overs, memories, whites)
+        Sums to 1; flat before the pilot, and over what it says nothing of.
     variance : array of the same shape
     effect : float or None
         Mean effect of everlasting exposure; None without a treatment.
@@ -119,21 +125,31 @@ class Posterior:
     minutes: float
 
     @property
-    def decay_weight(self) -> NDArray[np.float64]:
-        """Weights of `DECAYS`."""
+    def carry_weight(self) -> NDArray[np.float64]:
+        """Weights of the carry-overs."""
         return np.asarray(self.weight.sum(axis=(1, 2)))
 
-    def decay_range(self, level: float = 0.8) -> tuple[float, float]:
-        """Central interval of the decay an hour later."""
-        reached = np.cumsum(self.decay_weight)
-        ends = ((1 - level) / 2, (1 + level) / 2)
-        low, high = (min(int(np.searchsorted(reached, e)), len(DECAYS) - 1) for e in ends)
-        return float(DECAYS[low]), float(DECAYS[high])
+    def likely(self, level: float = 0.8) -> NDArray[np.bool_]:
+        """The fewest carry-overs that hold so much of the weight."""
+        order = np.argsort(-self.carry_weight, kind="stable")
+        before = np.cumsum(self.carry_weight[order]) - self.carry_weight[order]
+        found = np.zeros(len(order), dtype=bool)
+        found[order[before < level]] = True
+        return found
+
+    def to_come(self, hours: float) -> tuple[float, float, float]:
+        """Share of the effect that is still to come so many hours after a switch.
+
+        Its mean, and its ends among the carry-overs that hold 80 % of the weight.
+        """
+        left = CARRY_SHARE * CARRY_DECAY**hours
+        likely = left[self.likely()]
+        return float(self.carry_weight @ left), float(likely.min()), float(likely.max())
 
     @property
     def decay(self) -> float:
-        """Mean of the decay an hour later."""
-        return float(self.decay_weight @ DECAYS)
+        """Mean of the decay an hour later of what builds up."""
+        return float(self.carry_weight @ CARRY_DECAY)
 
 
 def read_pilot(
@@ -200,7 +216,7 @@ def _check_arms(frame: Table, treatment: str) -> None:
 
 
 def posterior_of(pilot: Pilot) -> Posterior:
-    """Weights of decay and noise given a pilot, under flat priors on the grid.
+    """Weights of carry-over and noise given a pilot, under flat priors on the grid.
 
     Raises
     ------
@@ -208,8 +224,8 @@ def posterior_of(pilot: Pilot) -> Posterior:
         If the outcome does not vary beyond region and time of day.
     """
     hours = pilot.minutes / _HOUR
-    exposure = _exposures(pilot, DECAYS**hours) if pilot.treated else None
-    shape = (len(DECAYS), len(MEMORIES), len(WHITE))
+    exposure = _exposures(pilot, hours) if pilot.treated else None
+    shape = (len(CARRY_DECAY), len(MEMORIES), len(WHITE))
     log_weight, variance, effect = np.empty(shape), np.empty(shape), np.zeros(shape)
     groups = _alike(pilot)
     for i, memory in enumerate(MEMORIES):
@@ -236,9 +252,9 @@ def _period(step: float, clock: Clock, least: float) -> float:
     return 1440.0
 
 
-def _exposures(pilot: Pilot, decays: NDArray[np.float64]) -> NDArray[np.float64]:
-    """Exposure of each period under each decay, shape (k, decays); before the pilot none."""
-    found = np.empty((len(pilot.place), len(decays)))
+def _exposures(pilot: Pilot, hours: float) -> NDArray[np.float64]:
+    """Exposure of each period under each carry-over, shape (k, carry-overs); before it none."""
+    built = np.empty((len(pilot.place), len(DECAYS)))
     arm = pilot.table["arm"].to_numpy(dtype=np.float64)
     for region in range(pilot.n_regions):
         mine = np.flatnonzero(pilot.region == region)
@@ -246,10 +262,11 @@ def _exposures(pilot: Pilot, decays: NDArray[np.float64]) -> NDArray[np.float64]
         known[pilot.place[mine]] = mine
         last = np.maximum.accumulate(np.where(known >= 0, np.arange(len(known)), 0))
         path = np.where(known[last] >= 0, arm[known[last]], 0.0)  # gaps keep the arm before
-        for k, rho in enumerate(decays):
+        for k, rho in enumerate(DECAYS**hours):
             x = signal.lfilter([1 - rho], [1, -rho], path)
-            found[mine, k] = x[pilot.place[mine]]
-    return found
+            built[mine, k] = x[pilot.place[mine]]
+    slow = built[:, np.searchsorted(DECAYS, CARRY_DECAY)]
+    return np.asarray(slow * CARRY_SHARE + built[:, :1] * (1 - CARRY_SHARE))
 
 
 def _alike(pilot: Pilot) -> list[list[NDArray[np.int64]]]:
@@ -268,10 +285,10 @@ def _marginal(
     memory: float,
     white: float,
 ) -> tuple[NDArray[np.float64], NDArray[np.float64], NDArray[np.float64]]:
-    """Log marginal likelihood, noise variance and effect by decay, given the noise."""
-    n_decays = len(DECAYS)
+    """Log marginal likelihood, noise variance and effect by carry-over, given the noise."""
+    n_carry = len(CARRY_DECAY)
     yy, log_size, df = 0.0, 0.0, -float(pilot.treated)
-    xx, xy = np.zeros(n_decays), np.zeros(n_decays)
+    xx, xy = np.zeros(n_carry), np.zeros(n_carry)
     y = pilot.table["mean"].to_numpy(dtype=np.float64)
     y = y - y.mean()
     for members in groups:
@@ -297,7 +314,7 @@ def _marginal(
             "the outcome must vary beyond region and time of day in ten periods or more; it does "
             "not: take a longer pilot"
         )
-    effect = np.divide(xy, xx, out=np.zeros(n_decays), where=xx > 0)
+    effect = np.divide(xy, xx, out=np.zeros(n_carry), where=xx > 0)
     left = np.maximum(yy - effect * xy, 1e-12 * yy)
     log_weight = -log_size - df / 2 * np.log(left)
     if exposure is not None:

@@ -190,13 +190,17 @@ def _timeline(found: Recommendation, curve: PowerCurve) -> list[ReportSection]:
 
 def _screening(found: Recommendation) -> ReportSection:
     """What was asked before designs were compared."""
-    mean, low, high = found.decay
+    said = [
+        f"{percent(row['mean'])} {row['hours']:g}\N{NO-BREAK SPACE}h after it "
+        f"({percent(row['low'])} to {percent(row['high'])})"
+        for row in found.to_come.to_dict("records")
+    ]
     return ReportSection(
         key="screening",
         title="What was asked first",
         sentences=(
-            f"Of an exposure {percent(mean)} is left an hour later (80\N{NO-BREAK SPACE}% of the "
-            f"evidence: {percent(low)} to {percent(high)}).",
+            f"Of the effect of a switch there is still to come: {', '.join(said)}; the ranges hold "
+            "80\N{NO-BREAK SPACE}% of the evidence.",
         ),
         tables=(
             SectionTable(

@@ -123,11 +123,12 @@ class Recommendation:
     schedule : Schedule or None
         Of the confirmatory rotation; None where another design is best.
     power_curve : PowerCurve or None
-        Of that rotation on the pilot's own cells.
+        Of that rotation on the pilot's own cells, for what carry-over leaves of the effect.
     twin : LivePlatform
         On which the other designs were simulated.
-    decay : tuple of float
-        Mean of the decay an hour later, and the ends of its central 80 %.
+    to_come : DataFrame
+        hours, mean, low, high: share of the effect that is still to come so long after a switch,
+        with its ends among the carry-overs that hold 80 % of the posterior's weight.
     plan : dict
         What is registered before the experiment: plain JSON.
     """
@@ -139,7 +140,7 @@ class Recommendation:
     schedule: Schedule | None
     power_curve: PowerCurve | None
     twin: LivePlatform
-    decay: tuple[float, float, float]
+    to_come: pd.DataFrame
     plan: dict[str, Any]
 
     def __str__(self) -> str:
@@ -151,19 +152,25 @@ class Recommendation:
 
     def summary(self) -> str:
         """What to run, how far off it may be, and what carry-over is."""
-        best, (mean, low, high) = self.best, self.decay
+        best = self.best
         power = f", power {best['power']:.2f}" if best["power"] == best["power"] else ""
         lines = [
             f"run {best['design']} for {best['days']:g} days: standard error "
             f"{number_in_words(best['std_error'])}, bias {number_in_words(best['bias_low'])} to "
             f"{number_in_words(best['bias_high'])}{power}; {best['cost_days']:g} days with the "
             "pilot",
-            f"of an exposure {mean:.2f} is left an hour later (80% of the evidence: {low:.2f} to "
-            f"{high:.2f})",
+            f"of the effect of a switch there is still to come: {', '.join(self._come())}",
         ]
         if self.carryover is not None:
             lines.append(self.carryover.summary())
         return "\n".join(lines)
+
+    def _come(self) -> list[str]:
+        """What is still to come, hour by hour, in words."""
+        return [
+            f"{row['mean']:.0%} after {row['hours']:g} h ({row['low']:.0%} to {row['high']:.0%})"
+            for row in self.to_come.to_dict("records")
+        ]
 
     def plot(self, ax: Axes | None = None) -> Axes:
         """Largest bias against standard error, rotations by slice length on a path."""
@@ -216,7 +223,7 @@ def recommend(
         The twin, from `calibrate_platform`. Without it the other designs' rows are shown, on an
         uncalibrated platform, but not chosen.
     criterion : {"minimax_regret", "bayes"}
-        Least largest regret over the decays that the pilot leaves likely; or least mean squared
+        Least largest regret over the carry-overs that the pilot leaves likely; or least squared
         error on average over the posterior.
     seed : int
         Of the schedule and of simulations.
@@ -237,9 +244,9 @@ def recommend(
 
     Notes
     -----
-    Decay, memory of the noise and its share of white noise have a joint posterior from the pilot
-    (`experiments.pilot_model`), flat before it. A rotation's bias is -effect times the share that
-    geometric carry-over takes (`switchback_attenuation`), its variance 4 s^2 / n with s^2 the
+    How fast and how much of the effect builds up, memory of the noise and its share of white noise
+    have a joint posterior from the pilot, flat before it. A rotation's bias is -effect times what
+    carry-over takes (`switchback_attenuation`), its variance 4 s^2 / n with s^2 the
     expected variance of slice means within strata; coins are independent of the noise, so that its
     correlation over slices adds nothing beyond. Other designs: bias and error relative to the level
     from the twin, worst over a stated grid of parameters that no pilot identifies; a saturation
@@ -251,12 +258,10 @@ def recommend(
     --------
     >>> import numpy as np
     >>> import pandas as pd
-    >>> hours = pd.date_range("2026-03-02", periods=336, freq="h")
-    >>> noise = np.random.default_rng(0).normal(20, 1, 336)
-    >>> pilot = pd.DataFrame({"ts": hours, "watch": noise})
-    >>> found = recommend(pilot, outcome="watch", time="ts", effect=0.5)
-    >>> found.best["design"].startswith("switchback")
-    True
+    >>> pilot = pd.DataFrame({"ts": pd.date_range("2026-03-02", periods=336, freq="h")})
+    >>> pilot["watch"] = np.random.default_rng(0).normal(20, 1, 336)
+    >>> recommend(pilot, outcome="watch", time="ts", effect=0.5).best["design"][:10]
+    'switchback'
     """
     rules = Constraints() if constraints is None else constraints
     check_one_of(criterion, "criterion", CRITERIA)
@@ -317,7 +322,7 @@ def recommend(
         schedule=plan,
         power_curve=curve,
         twin=twin,
-        decay=(posterior.decay, *posterior.decay_range()),
+        to_come=_to_come(posterior),
         plan=_registered(chosen, plan, roles, effect, float(best["days"]), curve, seed),
     )
 
@@ -376,7 +381,7 @@ def _carried(
     if treatment is None:
         return None, (
             "not tested",
-            "the pilot has no treatment: all decays are likely",
+            "the pilot has no treatment: any carry-over is likely",
         )
     if schedule is None or not isinstance(schedule.design, Switchback):
         return None, ("not tested", "pass the pilot's schedule=: runs of equal arms are no slices")
@@ -427,6 +432,7 @@ def _power_on_cells(
     if chosen.option is None:
         return None, ("not run", "another design than a rotation is best")
     design = chosen.option.design
+    left = effect * (1 - float(chosen.option.lost @ posterior.carry_weight))
     if read.days * 1440 < FEWEST_SLICES * design.slice_minutes:
         return None, ("not run", f"the pilot's {read.days:g} days are too short for its slices")
     cells = pd.DataFrame(
@@ -444,10 +450,9 @@ def _power_on_cells(
                 outcome="outcome",
                 time="time",
                 unit="region" if design.regions is not None else None,
-                effects=[effect * share for share in (0.5, 1.0, 1.5, 2.0)],
+                effects=[left * share for share in (0.5, 1.0, 1.5, 2.0)],
                 slice_minutes=design.slice_minutes,
                 burn_in_minutes=design.burn_in_minutes,
-                carryover=posterior.decay,
                 n_replications=_REPLICATIONS,
                 n_draws=_DRAWS,
                 seed=seed,
@@ -456,8 +461,14 @@ def _power_on_cells(
             return None, ("not run", str(error))
     notes = "; ".join(dict.fromkeys(str(w.message) for w in caught))
     at = float(curve.table["power"].iloc[1])
-    said = f"over the pilot's {read.days:g} days, carry-over included"
+    said = f"over the pilot's {read.days:g} days, of the {number_in_words(left)} that is left"
     return curve, (f"{at:.2f}", f"{said}; {notes}" if notes else said)
+
+
+def _to_come(posterior: Posterior) -> pd.DataFrame:
+    """What is still to come of the effect an hour, a quarter of a day and a day after a switch."""
+    rows = [(float(h), *posterior.to_come(h)) for h in (1, 6, 24)]
+    return pd.DataFrame(rows, columns=["hours", "mean", "low", "high"])
 
 
 def _registered(

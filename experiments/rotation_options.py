@@ -9,7 +9,7 @@ import numpy as np
 import pandas as pd
 
 from experiments.coin_laws import Law
-from experiments.pilot_model import DECAYS, MEMORIES, WHITE, Posterior
+from experiments.pilot_model import CARRY_DECAY, CARRY_SHARE, MEMORIES, WHITE, Posterior
 from experiments.rotation import Switchback
 from experiments.switch_points import switchback_attenuation
 
@@ -41,8 +41,8 @@ class Option:
         Over all regions.
     df : float
         Slices beyond strata and the effect.
-    lost : array (decays,)
-        Share of the effect that carry-over takes away, for each of `DECAYS`.
+    lost : array (carry-overs,)
+        Share of the effect that each carry-over takes away.
     variance : array (memories, whites)
         Of the estimate, for noise of variance 1 a period.
     least_p : float
@@ -60,7 +60,7 @@ class Option:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Fixed:
-    """A design whose bias does not hang on the decay: its range, and the error of the estimate."""
+    """A design whose bias does not hang on carry-over: its range, and the error of the estimate."""
 
     bias_low: float
     bias_high: float
@@ -72,8 +72,8 @@ class Judged:
     """Rotations, then fixed designs, under a posterior; arrays (designs,).
 
     `regret` is the root of the largest excess of the mean squared error over the best design's for
-    the same decay, within the central 80 % of decays; `found` the expected estimate; `loss` what
-    the criterion minimises.
+    the same carry-over, among those that hold 80 % of the weight; `found` the expected estimate;
+    `loss` what the criterion minimises.
     """
 
     bias_low: NDArray[np.float64]
@@ -139,19 +139,17 @@ def judged(
     `allowed` (designs,) says which ones may be the best; `effect` gives the bias, `squared_effect`
     the mean of its square, which past experiments may have moved.
     """
-    lost = np.stack([o.lost for o in options]) if options else np.zeros((0, len(DECAYS)))
+    lost = np.stack([o.lost for o in options]) if options else np.zeros((0, len(CARRY_DECAY)))
     spread = np.array(
         [float(np.sum(posterior.weight * posterior.variance * o.variance)) for o in options]
     )
-    low, high = posterior.decay_range()
-    likely = (low <= DECAYS) & (high >= DECAYS)
-    weight = posterior.decay_weight
+    likely, weight = posterior.likely(), posterior.carry_weight
     ends = np.array([[f.bias_low, f.bias_high] for f in fixed]).reshape(-1, 2)
     error = np.concatenate([spread, [f.std_error**2 for f in fixed]])
     square = np.concatenate(
         [
             squared_effect * lost**2,
-            np.repeat((ends**2).max(axis=1, initial=0.0)[:, None], len(DECAYS), axis=1),
+            np.repeat((ends**2).max(axis=1, initial=0.0)[:, None], len(CARRY_DECAY), axis=1),
         ]
     )
     mse = square + error[:, None]
@@ -180,7 +178,7 @@ def _option(
     hours = minutes / _HOUR
     lost = [
         1 - switchback_attenuation(decay=float(rho**hours), slice_periods=periods, burn_in=burn_in)
-        for rho in DECAYS
+        for rho in CARRY_DECAY
     ]
     plan = design.schedule(start=start, days=days, seed=0)
     strata, region = (pd.factorize(plan.table[name])[0] for name in ("stratum", "region"))
@@ -191,7 +189,7 @@ def _option(
         days=days,
         n_slices=len(plan.table),
         df=max(len(strata) - len(np.unique(_pooled(strata, region))) - 1, 1),
-        lost=np.array(lost),
+        lost=CARRY_SHARE * np.array(lost),
         variance=_variances(plan, strata, region, hours, periods, burn_in),
         least_p=0.0 if paths is None else 2 / len(paths),
     )

@@ -85,9 +85,11 @@ def test_recommend_plan_replays_and_reads_a_confirmatory_experiment(found, tmp_p
 
 
 def test_recommend_tells_decay_and_carryover(found):
-    mean, low, high = found.decay
-    assert low <= 0.87 <= high + 0.05
-    assert low <= mean <= high
+    come = found.to_come.set_index("hours")
+    assert (come["low"] <= come["mean"]).all()
+    assert (come["mean"] <= come["high"]).all()
+    assert come.loc[1, "low"] <= 0.85 <= come.loc[1, "high"] + 0.05
+    assert come.loc[24, "mean"] < come.loc[6, "mean"] < come.loc[1, "mean"]
     assert found.carryover.shown
     screening = found.screening.set_index("check")
     assert screening.loc["carry-over", "result"] == "shown"
