@@ -18,7 +18,7 @@ import numpy as np
 
 from benchmarks.bench_switchback import mark, timed, write_section
 from experiments import UserSplit
-from experiments.hashing import unit_hash
+from experiments.designs.hashing import unit_hash
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence

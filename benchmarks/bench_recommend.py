@@ -20,8 +20,8 @@ from scipy import signal
 from threadpoolctl import threadpool_limits
 
 from experiments import Switchback
-from experiments.candidates import FEWEST_SLICES
-from experiments.pilot_model import (
+from experiments.planning.candidates import FEWEST_SLICES
+from experiments.planning.pilot_model import (
     CARRY_DECAY,
     CARRY_SHARE,
     MEMORIES,
@@ -30,7 +30,7 @@ from experiments.pilot_model import (
     posterior_of,
     read_pilot,
 )
-from experiments.rotation_options import judged, rotation_options
+from experiments.planning.rotation_options import judged, rotation_options
 
 HOURS, START = 336, pd.Timestamp("2026-03-02")
 TRUTHS = list(itertools.product((0.0, 0.5, 0.8, 0.9, 0.95), (0.0, 0.6, 0.9), (0.1, 0.25, 0.5, 1.0)))

@@ -23,7 +23,7 @@ import statsmodels.api as sm
 
 from causal import EstimationWarning
 from experiments import Switchback, switchback_effect, switchback_power
-from experiments.power_cells import pilot_cells
+from experiments.sizing.power_cells import pilot_cells
 
 if TYPE_CHECKING:
     from collections.abc import Callable

@@ -7,30 +7,45 @@ from importlib import import_module
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from experiments.ab import ab_curve, ab_test, ab_tests
-    from experiments.assignment_variance import CellVariance, cell_variance, dual_sided_variance
-    from experiments.calibration import Calibration, calibrate_platform
-    from experiments.carryover import CarryoverBound, burn_in_curve, carryover_bound
-    from experiments.comparison import Comparison, compare
-    from experiments.design import AuthorSplit, ClusterSplit, DualArms, DualSided, UserSplit
-    from experiments.dual_sided import DualSidedEffect, dual_sided_effect
-    from experiments.entanglement import entanglement_index
-    from experiments.metric import Mean, Quantile, Ratio
-    from experiments.multiplicity import adjust_p_values
-    from experiments.open_bandit_study import built_in_study
-    from experiments.power import CellPower, Power, cell_power, mde, sample_size
-    from experiments.power_timeline import mde_timeline
-    from experiments.recommendation import Constraints, Recommendation, recommend
-    from experiments.replication import replicate
-    from experiments.report import ReportFiles, render
-    from experiments.report_sections import ReportSection
-    from experiments.rotation import Saturation, Schedule, Switchback
-    from experiments.rotation_power import PowerCurve, switchback_power
-    from experiments.salted_coins import salt_clashes
-    from experiments.saturation_response import ShareResponse, share_response
-    from experiments.scorecard import Scorecard, ScorecardRow
-    from experiments.section_page import write_page
-    from experiments.sequential import (
+    from experiments.designs.assignment_variance import (
+        CellVariance,
+        cell_variance,
+        dual_sided_variance,
+    )
+    from experiments.designs.design import AuthorSplit, ClusterSplit, DualArms, DualSided, UserSplit
+    from experiments.designs.rotation import Saturation, Schedule, Switchback
+    from experiments.designs.salted_coins import salt_clashes
+    from experiments.designs.switch_points import (
+        SwitchbackVariance,
+        optimal_switch_points,
+        switchback_attenuation,
+        switchback_risk,
+        switchback_variance,
+    )
+    from experiments.pairs.dual_sided import DualSidedEffect, dual_sided_effect
+    from experiments.pairs.entanglement import entanglement_index
+    from experiments.pairs.saturation_response import ShareResponse, share_response
+    from experiments.planning.calibration import Calibration, calibrate_platform
+    from experiments.planning.recommendation import Constraints, Recommendation, recommend
+    from experiments.report.report import ReportFiles, render
+    from experiments.report.report_sections import ReportSection
+    from experiments.report.section_page import write_page
+    from experiments.rotations.carryover import CarryoverBound, burn_in_curve, carryover_bound
+    from experiments.rotations.switch_events import switch_event_study
+    from experiments.rotations.switchback import SwitchbackEffect, switchback_effect
+    from experiments.simulation.comparison import Comparison, compare
+    from experiments.simulation.replication import replicate
+    from experiments.simulation.simulation import Simulation, simulate, true_effect
+    from experiments.simulation.trials import Trial
+    from experiments.simulation.triangulation import Triangulation, triangulate
+    from experiments.sizing.power import CellPower, Power, cell_power, mde, sample_size
+    from experiments.sizing.power_timeline import mde_timeline
+    from experiments.sizing.rotation_power import PowerCurve, switchback_power
+    from experiments.splits.ab import ab_curve, ab_test, ab_tests
+    from experiments.splits.metric import Mean, Quantile, Ratio
+    from experiments.splits.multiplicity import adjust_p_values
+    from experiments.splits.scorecard import Scorecard, ScorecardRow
+    from experiments.splits.sequential import (
         AlwaysValid,
         Bounds,
         SequentialResult,
@@ -39,24 +54,13 @@ if TYPE_CHECKING:
         mixture_sprt,
         sequential_test,
     )
-    from experiments.simulated_study import SimulationResult, run_simulation
-    from experiments.simulation import Simulation, simulate, true_effect
-    from experiments.srm import SrmCheck, srm_test
-    from experiments.study import run_study
-    from experiments.study_file import load_study
-    from experiments.study_result import StudyResult
-    from experiments.study_schema import Study
-    from experiments.switch_events import switch_event_study
-    from experiments.switch_points import (
-        SwitchbackVariance,
-        optimal_switch_points,
-        switchback_attenuation,
-        switchback_risk,
-        switchback_variance,
-    )
-    from experiments.switchback import SwitchbackEffect, switchback_effect
-    from experiments.trials import Trial
-    from experiments.triangulation import Triangulation, triangulate
+    from experiments.splits.srm import SrmCheck, srm_test
+    from experiments.study.open_bandit_study import built_in_study
+    from experiments.study.simulated_study import SimulationResult, run_simulation
+    from experiments.study.study import run_study
+    from experiments.study.study_file import load_study
+    from experiments.study.study_result import StudyResult
+    from experiments.study.study_schema import Study
 
 __all__ = [
     "AlwaysValid",
@@ -141,85 +145,85 @@ __all__ = [
 ]
 
 _HOMES = {
-    "AlwaysValid": "experiments.sequential",
-    "AuthorSplit": "experiments.design",
-    "Bounds": "experiments.sequential",
-    "Calibration": "experiments.calibration",
-    "CarryoverBound": "experiments.carryover",
-    "CellPower": "experiments.power",
-    "CellVariance": "experiments.assignment_variance",
-    "ClusterSplit": "experiments.design",
-    "Comparison": "experiments.comparison",
-    "Constraints": "experiments.recommendation",
-    "DualArms": "experiments.design",
-    "DualSided": "experiments.design",
-    "DualSidedEffect": "experiments.dual_sided",
-    "Mean": "experiments.metric",
-    "Power": "experiments.power",
-    "PowerCurve": "experiments.rotation_power",
-    "Quantile": "experiments.metric",
-    "Ratio": "experiments.metric",
-    "Recommendation": "experiments.recommendation",
-    "ReportFiles": "experiments.report",
-    "ReportSection": "experiments.report_sections",
-    "Saturation": "experiments.rotation",
-    "Schedule": "experiments.rotation",
-    "Scorecard": "experiments.scorecard",
-    "ScorecardRow": "experiments.scorecard",
-    "SequentialResult": "experiments.sequential",
-    "ShareResponse": "experiments.saturation_response",
-    "Simulation": "experiments.simulation",
-    "SimulationResult": "experiments.simulated_study",
-    "SrmCheck": "experiments.srm",
-    "Study": "experiments.study_schema",
-    "StudyResult": "experiments.study_result",
-    "Switchback": "experiments.rotation",
-    "SwitchbackEffect": "experiments.switchback",
-    "SwitchbackVariance": "experiments.switch_points",
-    "Trial": "experiments.trials",
-    "Triangulation": "experiments.triangulation",
-    "UserSplit": "experiments.design",
-    "ab_curve": "experiments.ab",
-    "ab_test": "experiments.ab",
-    "ab_tests": "experiments.ab",
-    "adjust_p_values": "experiments.multiplicity",
-    "built_in_study": "experiments.open_bandit_study",
-    "burn_in_curve": "experiments.carryover",
-    "calibrate_platform": "experiments.calibration",
-    "carryover_bound": "experiments.carryover",
-    "cell_power": "experiments.power",
-    "cell_variance": "experiments.assignment_variance",
-    "compare": "experiments.comparison",
-    "confidence_sequence": "experiments.sequential",
-    "dual_sided_effect": "experiments.dual_sided",
-    "dual_sided_variance": "experiments.assignment_variance",
-    "entanglement_index": "experiments.entanglement",
-    "group_sequential_bounds": "experiments.sequential",
-    "load_study": "experiments.study_file",
-    "mde": "experiments.power",
-    "mde_timeline": "experiments.power_timeline",
-    "mixture_sprt": "experiments.sequential",
-    "optimal_switch_points": "experiments.switch_points",
-    "recommend": "experiments.recommendation",
-    "render": "experiments.report",
-    "replicate": "experiments.replication",
-    "run_simulation": "experiments.simulated_study",
-    "run_study": "experiments.study",
-    "salt_clashes": "experiments.salted_coins",
-    "sample_size": "experiments.power",
-    "sequential_test": "experiments.sequential",
-    "share_response": "experiments.saturation_response",
-    "simulate": "experiments.simulation",
-    "srm_test": "experiments.srm",
-    "switch_event_study": "experiments.switch_events",
-    "switchback_attenuation": "experiments.switch_points",
-    "switchback_effect": "experiments.switchback",
-    "switchback_power": "experiments.rotation_power",
-    "switchback_risk": "experiments.switch_points",
-    "switchback_variance": "experiments.switch_points",
-    "triangulate": "experiments.triangulation",
-    "true_effect": "experiments.simulation",
-    "write_page": "experiments.section_page",
+    "AlwaysValid": "experiments.splits.sequential",
+    "AuthorSplit": "experiments.designs.design",
+    "Bounds": "experiments.splits.sequential",
+    "Calibration": "experiments.planning.calibration",
+    "CarryoverBound": "experiments.rotations.carryover",
+    "CellPower": "experiments.sizing.power",
+    "CellVariance": "experiments.designs.assignment_variance",
+    "ClusterSplit": "experiments.designs.design",
+    "Comparison": "experiments.simulation.comparison",
+    "Constraints": "experiments.planning.recommendation",
+    "DualArms": "experiments.designs.design",
+    "DualSided": "experiments.designs.design",
+    "DualSidedEffect": "experiments.pairs.dual_sided",
+    "Mean": "experiments.splits.metric",
+    "Power": "experiments.sizing.power",
+    "PowerCurve": "experiments.sizing.rotation_power",
+    "Quantile": "experiments.splits.metric",
+    "Ratio": "experiments.splits.metric",
+    "Recommendation": "experiments.planning.recommendation",
+    "ReportFiles": "experiments.report.report",
+    "ReportSection": "experiments.report.report_sections",
+    "Saturation": "experiments.designs.rotation",
+    "Schedule": "experiments.designs.rotation",
+    "Scorecard": "experiments.splits.scorecard",
+    "ScorecardRow": "experiments.splits.scorecard",
+    "SequentialResult": "experiments.splits.sequential",
+    "ShareResponse": "experiments.pairs.saturation_response",
+    "Simulation": "experiments.simulation.simulation",
+    "SimulationResult": "experiments.study.simulated_study",
+    "SrmCheck": "experiments.splits.srm",
+    "Study": "experiments.study.study_schema",
+    "StudyResult": "experiments.study.study_result",
+    "Switchback": "experiments.designs.rotation",
+    "SwitchbackEffect": "experiments.rotations.switchback",
+    "SwitchbackVariance": "experiments.designs.switch_points",
+    "Trial": "experiments.simulation.trials",
+    "Triangulation": "experiments.simulation.triangulation",
+    "UserSplit": "experiments.designs.design",
+    "ab_curve": "experiments.splits.ab",
+    "ab_test": "experiments.splits.ab",
+    "ab_tests": "experiments.splits.ab",
+    "adjust_p_values": "experiments.splits.multiplicity",
+    "built_in_study": "experiments.study.open_bandit_study",
+    "burn_in_curve": "experiments.rotations.carryover",
+    "calibrate_platform": "experiments.planning.calibration",
+    "carryover_bound": "experiments.rotations.carryover",
+    "cell_power": "experiments.sizing.power",
+    "cell_variance": "experiments.designs.assignment_variance",
+    "compare": "experiments.simulation.comparison",
+    "confidence_sequence": "experiments.splits.sequential",
+    "dual_sided_effect": "experiments.pairs.dual_sided",
+    "dual_sided_variance": "experiments.designs.assignment_variance",
+    "entanglement_index": "experiments.pairs.entanglement",
+    "group_sequential_bounds": "experiments.splits.sequential",
+    "load_study": "experiments.study.study_file",
+    "mde": "experiments.sizing.power",
+    "mde_timeline": "experiments.sizing.power_timeline",
+    "mixture_sprt": "experiments.splits.sequential",
+    "optimal_switch_points": "experiments.designs.switch_points",
+    "recommend": "experiments.planning.recommendation",
+    "render": "experiments.report.report",
+    "replicate": "experiments.simulation.replication",
+    "run_simulation": "experiments.study.simulated_study",
+    "run_study": "experiments.study.study",
+    "salt_clashes": "experiments.designs.salted_coins",
+    "sample_size": "experiments.sizing.power",
+    "sequential_test": "experiments.splits.sequential",
+    "share_response": "experiments.pairs.saturation_response",
+    "simulate": "experiments.simulation.simulation",
+    "srm_test": "experiments.splits.srm",
+    "switch_event_study": "experiments.rotations.switch_events",
+    "switchback_attenuation": "experiments.designs.switch_points",
+    "switchback_effect": "experiments.rotations.switchback",
+    "switchback_power": "experiments.sizing.rotation_power",
+    "switchback_risk": "experiments.designs.switch_points",
+    "switchback_variance": "experiments.designs.switch_points",
+    "triangulate": "experiments.simulation.triangulation",
+    "true_effect": "experiments.simulation.simulation",
+    "write_page": "experiments.report.section_page",
 }
 
 

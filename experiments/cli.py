@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING, Annotated, Literal, NoReturn
 import typer
 
 if TYPE_CHECKING:
-    from experiments.study_result import StudyResult
+    from experiments.study.study_result import StudyResult
 
 UNFORESEEN, USAGE, DATA, WRITING, STRICT, INTERRUPTED = 1, 2, 3, 4, 5, 130
 
@@ -84,12 +84,12 @@ def report(
     if designs:
         from dataclasses import replace  # noqa: PLC0415 — loaded only when used
 
-        from experiments.platform_question import (  # noqa: PLC0415 — loaded only when used
+        from experiments.study.platform_question import (  # noqa: PLC0415 — loaded only when used
             designs_on_platform,
         )
 
         result = replace(result, designs=designs_on_platform(n_jobs=2, progress=progress))
-    from experiments.report import render  # noqa: PLC0415 — loaded only when used
+    from experiments.report.report import render  # noqa: PLC0415 — loaded only when used
 
     page = render(result, out).html
     sys.stdout.write(f"{page}\n")
@@ -103,11 +103,11 @@ def _read_out(study: str | None, built_in: str | None, *, progress: bool) -> Stu
     """The result of a study, with the command that asked for it."""
     from dataclasses import replace  # noqa: PLC0415 — loaded only when used
 
-    from experiments.study_file import load_study  # noqa: PLC0415 — loaded only when used
+    from experiments.study.study_file import load_study  # noqa: PLC0415 — loaded only when used
 
     loaded = load_study(study) if study is not None else None
     from experiments.errors import DataError  # noqa: PLC0415 — loaded only when used
-    from experiments.study import built_in_study, run_study  # noqa: PLC0415 — loaded only when used
+    from experiments.study.study import built_in_study, run_study  # noqa: PLC0415 — loaded only when used
 
     try:
         result = run_study(loaded or built_in_study(str(built_in)), progress=progress)
@@ -131,7 +131,7 @@ def check(
 
     Errors are lines on stderr, and the exit code is then 3.
     """
-    from experiments.log_check import check_path  # noqa: PLC0415 — loaded only when used
+    from experiments.study.log_check import check_path  # noqa: PLC0415 — loaded only when used
 
     found = check_path(path, schema=schema)
     for message in found.warnings:
@@ -167,10 +167,10 @@ def simulate(
     """
     if n_jobs == 0 or n_jobs < -1:
         raise typer.BadParameter(f"--n-jobs must be a number of workers, or -1; got {n_jobs}")
-    from experiments.study_file import load_study  # noqa: PLC0415 — loaded only when used
+    from experiments.study.study_file import load_study  # noqa: PLC0415 — loaded only when used
 
     loaded = load_study(study)
-    from experiments.simulated_study import run_simulation  # noqa: PLC0415 — loaded only when used
+    from experiments.study.simulated_study import run_simulation  # noqa: PLC0415 — loaded only when used
 
     progress = not quiet and sys.stderr.isatty()
     result = run_simulation(loaded, n_jobs=n_jobs, seed=seed, progress=progress)
@@ -221,7 +221,7 @@ def plan(  # noqa: PLR0913 — columns and constraints, each by name
     Writes plan.html, plan.json, schedule.csv and table.parquet; the path of the page is the last
     line on stdout.
     """
-    from experiments.recommendation import Constraints  # noqa: PLC0415 — loaded only when used
+    from experiments.planning.recommendation import Constraints  # noqa: PLC0415 — loaded only when used
 
     try:
         rules = Constraints(
@@ -240,7 +240,7 @@ def plan(  # noqa: PLR0913 — columns and constraints, each by name
         raise typer.BadParameter(f"--effect must be a number other than 0; got {effect:g}")
     if days > max_days:
         raise typer.BadParameter(f"--days must be at most --max-days {max_days:g}; got {days:g}")
-    from experiments.pilot_plan import Wishes, plan_from_pilot  # noqa: PLC0415 — loaded only when used
+    from experiments.planning.pilot_plan import Wishes, plan_from_pilot  # noqa: PLC0415 — loaded only when used
 
     wishes = Wishes(
         outcome=outcome,

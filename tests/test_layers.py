@@ -251,13 +251,13 @@ def test_house_files_keep_the_rule(rule):
 
 BAD = [
     (wrong_layer, "causal/x.py", "import recsys.log"),
-    (wrong_layer, "causal/x.py", "def f():\n    from experiments.ab import ab_test"),
+    (wrong_layer, "causal/x.py", "def f():\n    from experiments.splits.ab import ab_test"),
     (wrong_layer, "causal/x.py", "import importlib\nimportlib.import_module('recsys')"),
     (wrong_layer, "recsys/x.py", "if TYPE_CHECKING:\n    from causal import Effect"),
     (wrong_layer, "recsys/log.py", "from experiments import ab_test"),
     (wrong_layer, "causal/x.py", "def f():\n    import torch"),
     (wrong_layer, "recsys/policy.py", "import torch.nn"),
-    (wrong_layer, "experiments/report.py", "from matplotlib import pyplot"),
+    (wrong_layer, "experiments/report/report.py", "from matplotlib import pyplot"),
     (wrong_layer, "causal/graphs/x.py", "from dowhy import gcm"),
     (unsafe_call, "causal/x.py", "eval('1')"),
     (unsafe_call, "causal/x.py", "import builtins\nbuiltins.exec('1')"),
@@ -288,7 +288,7 @@ BAD = [
     (poor_name, "causal/panel/staggered/csdid.py", ""),
 ]
 GOOD = [
-    (wrong_layer, "experiments/ab.py", "from causal import Effect\nfrom recsys import auc"),
+    (wrong_layer, "experiments/splits/ab.py", "from causal import Effect\nfrom recsys import auc"),
     (wrong_layer, "causal/effect.py", "if TYPE_CHECKING:\n    from matplotlib.axes import Axes"),
     (wrong_layer, "causal/plots.py", "import matplotlib.pyplot as plt"),
     (wrong_layer, "recsys/model/layers.py", "import torch"),

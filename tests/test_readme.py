@@ -59,7 +59,7 @@ def test_readme_study_commands_run(tmp_path: Path) -> None:
         assert (tmp_path / "out" / page).exists()
 
 
-def test_readme_map_names_every_module() -> None:
+def test_readme_map_names_every_module_and_folder() -> None:
     tree = next(text for kind, text in BLOCKS if kind == "text" and "causal/ " in text)
     patterns = re.findall(r"([\w*]+)\.py", tree)
     modules = {p.stem for package in PACKAGES for p in (ROOT / package).glob("*.py")}
@@ -67,6 +67,10 @@ def test_readme_map_names_every_module() -> None:
         m for m in modules - {"__init__"} if not any(fnmatch.fnmatch(m, x) for x in patterns)
     }
     assert not unnamed
+    folders = {
+        p.parent.name for package in PACKAGES for p in (ROOT / package).glob("*/__init__.py")
+    }
+    assert {f for f in folders if f"  {f}/ " not in tree} == set()
     known = {p.stem for package in PACKAGES for p in (ROOT / package).rglob("*.py")}
     assert all(fnmatch.filter(known, x) for x in patterns)
 

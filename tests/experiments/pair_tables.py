@@ -7,8 +7,8 @@ import itertools
 import numpy as np
 import pandas as pd
 
-from experiments.assignment_variance import CELLS
-from experiments.pair_sums import PairSums
+from experiments.designs.assignment_variance import CELLS
+from experiments.pairs.pair_sums import PairSums
 
 ROLES = {
     "outcome": "y",

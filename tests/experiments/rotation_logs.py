@@ -5,9 +5,9 @@ import pandas as pd
 from scipy import signal
 
 from experiments import Switchback
-from experiments.slice_coins import read_rotation
-from experiments.slice_readings import read_windows
-from experiments.slice_rows import Roles, timed_rows
+from experiments.rotations.slice_coins import read_rotation
+from experiments.rotations.slice_readings import read_windows
+from experiments.rotations.slice_rows import Roles, timed_rows
 
 MONDAY = "2026-03-02"
 ROLES = {"outcome": "y", "treatment": "arm", "time": "ts"}

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pandas as pd
 
-from experiments.study_schema import Study
+from experiments.study.study_schema import Study
 
 EXPERIMENT = {"arm": "arm", "control": "A", "cluster": "viewer_id"}
 METRICS = {

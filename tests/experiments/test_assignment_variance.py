@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from experiments import cell_variance, dual_sided_variance
-from experiments.assignment_variance import CELLS, EFFECTS
+from experiments.designs.assignment_variance import CELLS, EFFECTS
 
 EXACT = 1e-10
 

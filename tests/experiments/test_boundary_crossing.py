@@ -10,7 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy.stats import multivariate_normal, norm
 
-from experiments.boundary_crossing import (
+from experiments.splits.boundary_crossing import (
     checked_information,
     classical_bounds,
     crossing_above,

@@ -8,7 +8,7 @@ import pandas as pd
 import pytest
 
 from experiments import calibrate_platform
-from experiments.calibration import as_platform
+from experiments.planning.calibration import as_platform
 from recsys import Arms, LivePlatform, Strategy
 
 sys.path.insert(0, str(Path(__file__).parents[1] / "recsys"))

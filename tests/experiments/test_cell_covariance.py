@@ -9,14 +9,14 @@ import pytest
 from pair_tables import ROLES, crossed, dealt, dense_sums, halves, observed, with_constant_effects
 
 from experiments import dual_sided_variance
-from experiments.assignment_variance import CELLS, EFFECTS
-from experiments.cell_covariance import (
+from experiments.designs.assignment_variance import CELLS, EFFECTS
+from experiments.pairs.cell_covariance import (
     cell_parts,
     cell_variances,
     contrast_covariance,
     redraw_covariance,
 )
-from experiments.pair_sums import open_pairs, pair_sums
+from experiments.pairs.pair_sums import open_pairs, pair_sums
 
 EXACT = 1e-9
 WEIGHTS = np.array(list(EFFECTS.values()), dtype=float)

@@ -226,7 +226,7 @@ def test_what_cannot_be_read_while_nothing_is_written_is_exit_code_3(monkeypatch
         raise OSError(5, "Input/output error", "log/a.parquet")
 
     monkeypatch.chdir(folder)
-    monkeypatch.setattr("experiments.study.run_study", broken)
+    monkeypatch.setattr("experiments.study.study.run_study", broken)
     monkeypatch.setattr(sys, "argv", ["livelift", "report", "study.yaml"])
     with pytest.raises(SystemExit) as caught:
         cli.main()

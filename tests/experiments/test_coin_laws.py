@@ -4,8 +4,8 @@ import numpy as np
 import pytest
 
 from experiments import Switchback
-from experiments.coin_laws import MOST_PATHS, Law
-from experiments.coins import COINS
+from experiments.designs.coins import COINS
+from experiments.rotations.coin_laws import MOST_PATHS, Law
 
 
 def law(coin, strata, regions, min_share=0.0):

@@ -5,7 +5,7 @@ import itertools
 import numpy as np
 import pytest
 
-from experiments.coins import COINS, halves, shuffled, throw
+from experiments.designs.coins import COINS, halves, shuffled, throw
 
 
 def law(coin, *, strata=None, n_slices=12, n=4000, min_share=0.0, seed=0):

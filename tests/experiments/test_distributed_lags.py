@@ -8,10 +8,10 @@ from scipy import signal
 
 from causal import EstimationWarning
 from experiments import Switchback, switchback_effect
-from experiments.distributed_lags import lag_contrasts
-from experiments.exposure_decay import _GRID, DecayModel, _gains, orthonormal
-from experiments.period_series import period_series
-from experiments.randomization import randomization_test
+from experiments.rotations.distributed_lags import lag_contrasts
+from experiments.rotations.exposure_decay import _GRID, DecayModel, _gains, orthonormal
+from experiments.rotations.period_series import period_series
+from experiments.rotations.randomization import randomization_test
 
 LAGS = [0.4, 0.3, 0.2, 0.1]  # hours 0 ... 3: an effect of 1 in all
 RUNS = 30

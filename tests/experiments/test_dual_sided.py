@@ -11,7 +11,7 @@ from pair_tables import ROLES, experiment
 
 from causal.effect import Effect, EstimationWarning
 from experiments import DualSidedEffect, dual_sided_effect
-from experiments.assignment_variance import CELLS, EFFECTS
+from experiments.designs.assignment_variance import CELLS, EFFECTS
 
 NAMES = list(EFFECTS)
 

@@ -6,8 +6,8 @@ from pair_tables import ROLES, crossed, dense_sums, halves, observed, pair_frame
 from scipy import stats
 
 from experiments import dual_sided_effect
-from experiments.assignment_variance import CELLS, EFFECTS
-from experiments.cell_covariance import contrast_covariance
+from experiments.designs.assignment_variance import CELLS, EFFECTS
+from experiments.pairs.cell_covariance import contrast_covariance
 
 RUNS = 400
 SHAPE = (60, 30)

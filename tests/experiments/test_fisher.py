@@ -7,8 +7,9 @@ from pair_tables import with_constant_effects as constant
 from scipy import sparse, stats
 
 from causal.effect import EstimationWarning
-from experiments import dual_sided, dual_sided_effect
-from experiments.fisher import Redraws
+from experiments import dual_sided_effect
+from experiments.pairs import dual_sided
+from experiments.pairs.fisher import Redraws
 
 TOTAL = np.array([[-1.0, 0.0], [0.0, 1.0]])
 DIRECT = np.array([[1.0, -1.0], [-1.0, 1.0]])

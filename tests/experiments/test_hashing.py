@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from scipy import stats
 
-from experiments.hashing import as_ids, unit_hash
+from experiments.designs.hashing import as_ids, unit_hash
 
 # (id, salt, seed) -> u: never to change, or running experiments would be dealt anew
 STORED = [

@@ -5,7 +5,7 @@ import dataclasses
 import pytest
 
 from experiments import Mean, Quantile, Ratio
-from experiments.metric import as_metric
+from experiments.splits.metric import as_metric
 
 
 def test_as_metric_reads_the_shortcuts():

@@ -8,7 +8,7 @@ import pytest
 from pair_tables import ROLES, crossed, dense_sums, halves, pair_frame
 
 from causal import engine_rows
-from experiments.pair_sums import open_pairs, pair_matrix, pair_sums
+from experiments.pairs.pair_sums import open_pairs, pair_matrix, pair_sums
 
 PLAIN = {"covariates": (), "battle": None, "zero_fill": True, "n_viewers": None, "n_authors": None}
 

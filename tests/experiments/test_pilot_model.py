@@ -8,8 +8,8 @@ import pytest
 from scipy import signal
 
 from experiments import Switchback
-from experiments.coins import halves
-from experiments.pilot_model import (
+from experiments.designs.coins import halves
+from experiments.planning.pilot_model import (
     CARRY_DECAY,
     CARRY_SHARE,
     MEMORIES,
@@ -19,7 +19,7 @@ from experiments.pilot_model import (
     posterior_of,
     read_pilot,
 )
-from experiments.rotation_options import Fixed, judged, rotation_options
+from experiments.planning.rotation_options import Fixed, judged, rotation_options
 
 START = pd.Timestamp("2026-03-02")
 ROLES = {"outcome": "y", "time": "ts", "unit": None, "least_minutes": 30}

@@ -10,8 +10,8 @@ import pyarrow.parquet as pq
 import pytest
 from test_report import PARTS, Page, study_result
 
-from experiments.platform_question import designs_on_platform
-from experiments.report import LARGEST_PAGE, render, report_document
+from experiments.report.report import LARGEST_PAGE, render, report_document
+from experiments.study.platform_question import designs_on_platform
 
 REFERENCE = Path(__file__).parents[1] / "reference" / "open_bandit_report.json"
 CLOSE = 1e-6  # the same sums on another machine's BLAS

@@ -9,9 +9,9 @@ import pytest
 
 from causal.plots import draw_mde_timeline
 from experiments import Switchback, mde_timeline, switchback_power
-from experiments.coins import throw
-from experiments.power_cells import pilot_cells
-from experiments.power_timeline import _least_p, _variance
+from experiments.designs.coins import throw
+from experiments.sizing.power_cells import pilot_cells
+from experiments.sizing.power_timeline import _least_p, _variance
 
 ROLES = {"outcome": "watch", "time": "ts"}
 

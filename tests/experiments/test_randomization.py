@@ -7,9 +7,9 @@ import pytest
 from rotation_logs import ROLES, by_points, hourly, reading
 
 from experiments import switchback_effect
-from experiments.coin_laws import Law
-from experiments.randomization import randomization_test, reference_paths
-from experiments.slice_statistic import contrasts, horvitz_thompson
+from experiments.rotations.coin_laws import Law
+from experiments.rotations.randomization import randomization_test, reference_paths
+from experiments.rotations.slice_statistic import contrasts, horvitz_thompson
 
 PERIODS = {"outcome": "y", "treatment": "arm", "time": "t"}
 QUIET = pytest.mark.filterwarnings("ignore::causal.effect.EstimationWarning")

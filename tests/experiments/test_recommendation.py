@@ -17,10 +17,10 @@ from experiments import (
     recommend,
     switchback_effect,
 )
-from experiments.candidates import _power
-from experiments.past_evidence import past_evidence
-from experiments.share_pilot import interference
-from experiments.twin_designs import twin_designs
+from experiments.planning.candidates import _power
+from experiments.planning.past_evidence import past_evidence
+from experiments.planning.share_pilot import interference
+from experiments.planning.twin_designs import twin_designs
 from recsys import LivePlatform, Strategy
 
 PILOT = hours(336, decay=0.85, memory=0.6, effect=1.0, seed=2, slice_minutes=120)

@@ -75,7 +75,7 @@ def test_replicate_killed_in_the_middle_resumes(tmp_path):
     script = textwrap.dedent(
         f"""
         import os, time
-        import experiments.replication as r
+        import experiments.simulation.replication as r
         r._SAVE_EVERY = 0.0
         count = iter(range(99))
         def run(rng):

@@ -17,13 +17,13 @@ import pytest
 
 from causal.decisions.weights import WeightDiagnostics
 from causal.effect import Effect, EffectCurve
-from experiments import report as report_module
-from experiments.answer import three_sentences
 from experiments.atomic import MARKER
-from experiments.report import LARGEST_PAGE, render, report_document
-from experiments.scorecard import Scorecard, ScorecardRow, decision
-from experiments.srm import srm_test
-from experiments.study_result import (
+from experiments.report import report as report_module
+from experiments.report.answer import three_sentences
+from experiments.report.report import LARGEST_PAGE, render, report_document
+from experiments.splits.scorecard import Scorecard, ScorecardRow, decision
+from experiments.splits.srm import srm_test
+from experiments.study.study_result import (
     Check,
     CurveReadout,
     LogSummary,

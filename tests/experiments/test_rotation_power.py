@@ -22,7 +22,7 @@ from experiments import (
     switchback_effect,
     switchback_power,
 )
-from experiments.injected_effects import (
+from experiments.sizing.injected_effects import (
     Fits,
     Sample,
     crossed_statistic,
@@ -31,8 +31,8 @@ from experiments.injected_effects import (
     sample_of,
     satterthwaite_df,
 )
-from experiments.power_cells import pilot_cells
-from experiments.rotation_power import _exposure
+from experiments.sizing.power_cells import pilot_cells
+from experiments.sizing.rotation_power import _exposure
 
 STORED = Path(__file__).parents[1] / "reference"
 REFERENCE = json.loads((STORED / "power.json").read_text(encoding="utf-8"))["rotations"]

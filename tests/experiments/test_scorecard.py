@@ -10,8 +10,8 @@ from ab_tables import log, users, with_gaps
 
 from causal.effect import Effect, EstimationWarning
 from experiments import Mean, Quantile, Ratio, Scorecard, ab_test, ab_tests, adjust_p_values
-from experiments.scorecard import decision, metric_verdict
-from experiments.srm import srm_test
+from experiments.splits.scorecard import decision, metric_verdict
+from experiments.splits.srm import srm_test
 
 FEW = pytest.mark.filterwarnings("ignore:.*cluster:causal.effect.EstimationWarning")
 

@@ -28,14 +28,14 @@ from experiments import (
     switchback_power,
     write_page,
 )
-from experiments.comparison import Comparison
-from experiments.pair_sections import author_section
-from experiments.power_sections import timeline_section
-from experiments.report_templates import LARGEST_PAGE, filled_page
-from experiments.rotation_sections import residual_acf
-from experiments.section_page import sections_of
-from experiments.simulation import Simulation
-from experiments.triangulation import Triangulation
+from experiments.report.pair_sections import author_section
+from experiments.report.power_sections import timeline_section
+from experiments.report.report_templates import LARGEST_PAGE, filled_page
+from experiments.report.rotation_sections import residual_acf
+from experiments.report.section_page import sections_of
+from experiments.simulation.comparison import Comparison
+from experiments.simulation.simulation import Simulation
+from experiments.simulation.triangulation import Triangulation
 
 HOSTILE = (
     "<script>alert(1)</script>",

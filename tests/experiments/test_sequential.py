@@ -16,7 +16,7 @@ from scipy.optimize import brentq
 from scipy.stats import multivariate_normal, norm
 
 from causal.effect import Effect, EstimationWarning
-from experiments.sequential import (
+from experiments.splits.sequential import (
     Bounds,
     confidence_sequence,
     group_sequential_bounds,

@@ -13,10 +13,10 @@ from hypothesis import strategies as st
 from rotation_logs import by_points, reading
 
 from experiments import switchback_effect, switchback_variance
-from experiments.slice_errors import cluster_errors
-from experiments.slice_readings import fit_windows
-from experiments.slice_readouts import first_bound
-from experiments.slice_statistic import contrasts, fitted, horvitz_thompson
+from experiments.rotations.slice_errors import cluster_errors
+from experiments.rotations.slice_readings import fit_windows
+from experiments.rotations.slice_readouts import first_bound
+from experiments.rotations.slice_statistic import contrasts, fitted, horvitz_thompson
 
 EXACT = 1e-10
 REFERENCE = json.loads((Path(__file__).parents[1] / "reference" / "switchback.json").read_text())

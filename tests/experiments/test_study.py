@@ -14,16 +14,16 @@ import pytest
 from study_log import EXPERIMENT, METRICS, POLICY, make_log, study, write_log
 
 from causal.effect import EstimationWarning
-from experiments.ab import Mean, Ratio, ab_curve, ab_test, ab_tests
-from experiments.answer import agreement, three_sentences
 from experiments.errors import DataError, StudyError
-from experiments.report import render, report_document
-from experiments.sequential import confidence_sequence
-from experiments.srm import srm_test
-from experiments.study import built_in_study, run_study
-from experiments.study_data import open_log, readable
-from experiments.study_file import load_study
-from experiments.study_schema import Study
+from experiments.report.answer import agreement, three_sentences
+from experiments.report.report import render, report_document
+from experiments.splits.ab import Mean, Ratio, ab_curve, ab_test, ab_tests
+from experiments.splits.sequential import confidence_sequence
+from experiments.splits.srm import srm_test
+from experiments.study.study import built_in_study, run_study
+from experiments.study.study_data import open_log, readable
+from experiments.study.study_file import load_study
+from experiments.study.study_schema import Study
 from recsys.datasets import open_bandit
 
 # ibis calls DuckDB under a name that DuckDB is about to drop

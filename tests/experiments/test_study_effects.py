@@ -10,13 +10,13 @@ import pandas as pd
 import pytest
 
 from causal.effect import Effect, EffectCurve
-from experiments.ab import Mean, ab_test
-from experiments.report import render
-from experiments.scorecard import ScorecardRow
-from experiments.sequential import confidence_sequence
-from experiments.study import run_study
-from experiments.study_effects import over_population, population_curve, population_error
-from experiments.study_schema import Study
+from experiments.report.report import render
+from experiments.splits.ab import Mean, ab_test
+from experiments.splits.scorecard import ScorecardRow
+from experiments.splits.sequential import confidence_sequence
+from experiments.study.study import run_study
+from experiments.study.study_effects import over_population, population_curve, population_error
+from experiments.study.study_schema import Study
 
 # ibis calls DuckDB under a name that DuckDB is about to drop
 pytestmark = pytest.mark.filterwarnings("ignore:fetch_arrow_table:DeprecationWarning")

@@ -6,8 +6,8 @@ import pytest
 from pydantic import ValidationError
 
 from experiments.errors import StudyError
-from experiments.study_file import load_study
-from experiments.study_schema import MeanMetric, RatioMetric, Study
+from experiments.study.study_file import load_study
+from experiments.study.study_schema import MeanMetric, RatioMetric, Study
 
 STUDY = """\
 version: 1

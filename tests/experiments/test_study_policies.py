@@ -8,10 +8,10 @@ import pytest
 from study_log import POLICY, ROOMS, TARGET, study, write_log
 
 from causal.decisions.off_policy import logged_policy_value, off_policy_value
-from experiments.answer import agreement
 from experiments.errors import DataError
-from experiments.policy_readout import weight_histogram
-from experiments.study import run_study
+from experiments.report.answer import agreement
+from experiments.study.policy_readout import weight_histogram
+from experiments.study.study import run_study
 
 # ibis calls DuckDB under a name that DuckDB is about to drop
 pytestmark = pytest.mark.filterwarnings("ignore:fetch_arrow_table:DeprecationWarning")

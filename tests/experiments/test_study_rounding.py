@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from experiments.rounding import rounded_row, rounded_to
+from experiments.report.rounding import rounded_row, rounded_to
 
 FINITE = st.floats(allow_nan=False, allow_infinity=False)
 

@@ -18,7 +18,7 @@ from experiments import (
     salt_clashes,
 )
 from experiments.errors import StudyError
-from experiments.study_simulation import TRIALS, distinct_trials
+from experiments.study.study_simulation import TRIALS, distinct_trials
 from recsys import LivePlatform, Strategy
 
 STUDY = """\

@@ -14,7 +14,7 @@ from experiments import (
     switchback_risk,
     switchback_variance,
 )
-from experiments.switch_points import shared_coins, window_blocks
+from experiments.designs.switch_points import shared_coins, window_blocks
 
 EXACT = 1e-10
 

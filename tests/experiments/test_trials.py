@@ -14,8 +14,8 @@ from experiments import (
     Trial,
     UserSplit,
 )
-from experiments.trial_runs import Setting, run_trial
-from experiments.trials import checked_trials
+from experiments.simulation.trial_runs import Setting, run_trial
+from experiments.simulation.trials import checked_trials
 from recsys import Arms, LivePlatform, Strategy, flow_worlds
 
 PLATFORM = LivePlatform(n_viewers=80, n_authors=16, n_regions=4, seed=2)

@@ -16,9 +16,9 @@ from pair_tables import (
 from causal.effect import EstimationWarning
 from causal.linear import least_squares
 from experiments import dual_sided_effect
-from experiments.assignment_variance import CELLS, EFFECTS
-from experiments.pair_sums import open_pairs
-from experiments.unit_covariates import UnitCovariates, adjusted, unit_covariates
+from experiments.designs.assignment_variance import CELLS, EFFECTS
+from experiments.pairs.pair_sums import open_pairs
+from experiments.pairs.unit_covariates import UnitCovariates, adjusted, unit_covariates
 
 WEIGHTS = np.array(list(EFFECTS.values()), dtype=float)
 PLAIN = {"battle": None, "zero_fill": True, "n_viewers": None, "n_authors": None}

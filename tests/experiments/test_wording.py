@@ -11,10 +11,9 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 
 from causal.effect import Effect
-from experiments import svg
-from experiments.answer import agreement, disagreeing, ranked, ranking
-from experiments.study_result import PolicyReadout
-from experiments.wording import (
+from experiments.report import svg
+from experiments.report.answer import agreement, disagreeing, ranked, ranking
+from experiments.report.wording import (
     axis_text,
     change_text,
     counted,
@@ -26,6 +25,7 @@ from experiments.wording import (
     p_text,
     signed_percent,
 )
+from experiments.study.study_result import PolicyReadout
 
 
 def plain(text):

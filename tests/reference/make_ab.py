@@ -1,4 +1,4 @@
-"""Make ab.json: numbers of other implementations for `experiments.ab`.
+"""Make ab.json: numbers of other implementations for `experiments.splits.ab`.
 
 Run in an environment of its own that has statsmodels, tea-tasting and gbstats; install numpy 2 and
 pandas 2 after gbstats, which pins older ones but runs with these:

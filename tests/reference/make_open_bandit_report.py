@@ -13,8 +13,8 @@ import json
 from pathlib import Path
 
 from experiments import built_in_study, run_study
-from experiments.platform_question import designs_on_platform
-from experiments.report import report_document
+from experiments.report.report import report_document
+from experiments.study.platform_question import designs_on_platform
 
 if __name__ == "__main__":
     document = report_document(run_study(built_in_study()), created_at="")

@@ -1,4 +1,4 @@
-"""Make sequential.json: numbers of other implementations for `experiments.sequential`.
+"""Make sequential.json: numbers of other implementations for `experiments.splits.sequential`.
 
 Run in an environment of its own that has gbstats 0.8.0 (it needs numpy < 2) and scipy:
 

@@ -1,0 +1,1 @@
+"""Reading designs on both sides: pairs of viewer and author, and shares of viewers."""

@@ -1,0 +1,1 @@
+"""From a pilot to the experiment to run."""

@@ -1,0 +1,104 @@
+"""What designs other than a rotation would be off, simulated on a twin of the platform."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from experiments.designs.design import AuthorSplit, DualSided, UserSplit
+from experiments.designs.rotation import Saturation
+from experiments.simulation.trial_plan import TrialPlan
+from experiments.simulation.trial_runs import Setting
+from experiments.simulation.trials import Trial
+from recsys import Arms, Strategy, flow_worlds
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from recsys import LivePlatform
+
+# parameters that no viewer-side or time-side pilot identifies: the worst of these is shown
+UNKNOWN: tuple[Mapping[str, float], ...] = (
+    {},
+    {"psi": 0.7},
+    {"psi": 0.7, "rho_e": 0.9},
+    {"kappa": 1.0},
+    {"psi": 0.0, "kappa": 1.0},
+)
+SHARES = (0.1, 0.5, 0.9)
+
+_REPLICATIONS = 3
+_LIFT = Strategy(0.1)
+_BEFORE = 72.0  # hours
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TwinRow:
+    """A design on the twin: bias as a share of the effect, error as a share of the level."""
+
+    trial: Trial
+    bias_low: float
+    bias_high: float
+    error: float
+
+
+def twin_designs(
+    twin: LivePlatform, *, days: float, seed: int, sizes: tuple[int, int] | None = None
+) -> list[TwinRow]:
+    """Viewer split, author split, dual-sided and saturation, worst over `UNKNOWN`.
+
+    `sizes` are the viewers and authors of the platform itself, whose twin may have fewer: errors
+    fall with the root of the units that are drawn by lot. Shares are drawn for slices of time.
+    """
+    ratios = [
+        math.sqrt(mine / theirs)
+        for mine, theirs in zip(
+            (twin.n_viewers, twin.n_authors), sizes or (twin.n_viewers, twin.n_authors), strict=True
+        )
+    ]
+    scales = (*ratios, max(ratios), 1.0)
+    trials = (
+        Trial(UserSplit(salt="viewers")),
+        Trial(AuthorSplit(salt="authors")),
+        Trial(DualSided(salt="both")),
+        Trial(Saturation(SHARES, salt="shares")),
+    )
+    setting = Setting(
+        hours=24.0 * max(round(days), len(SHARES) + 1), before_hours=_BEFORE, tick_minutes=60
+    )
+    gaps, errors = [], []
+    for changes in UNKNOWN:
+        plan = TrialPlan(
+            platform=twin.replace(**changes),
+            trials=trials,
+            strategy=_LIFT,
+            setting=setting,
+            redraw=False,
+            wanted=("readings", "targets"),
+        )
+        records = plan.run(_REPLICATIONS, seed=seed, n_jobs=1, progress=False)
+        levels = records.array("levels")
+        truth = float(np.subtract(*levels.T).mean())
+        gaps.append(records.array("contrasts").mean(axis=0) / truth - 1)
+        errors.append(records.array("readings")[:, :, 1].mean(axis=0) / levels[:, 1].mean())
+    gap, error = np.stack(gaps), np.stack(errors)
+    return [
+        TwinRow(
+            trial=trial,
+            bias_low=float(gap[:, k].min()),
+            bias_high=float(gap[:, k].max()),
+            error=float(error[:, k].max()) * scales[k],
+        )
+        for k, trial in enumerate(trials)
+    ]
+
+
+def twin_entanglement(twin: LivePlatform, *, seed: int) -> float:
+    """Share of watch in battles whose rooms have different arms, half of the authors treated."""
+    arm = AuthorSplit(salt="authors").assign(twin.authors["author_id"], seed=seed)
+    world = {"split": Arms(author=arm)}
+    paths = flow_worlds(twin, world, strategy=_LIFT, hours=48, record="totals", seed=seed)
+    return paths["split"].entangled_share

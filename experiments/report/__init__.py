@@ -1,0 +1,1 @@
+"""The page that people read: sections, sentences, drawings."""

@@ -1,0 +1,1 @@
+"""Designs run on the platform whose truth is known, side by side."""

@@ -1,0 +1,1 @@
+"""A study file: its schema, its data, its results."""
