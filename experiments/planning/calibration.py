@@ -48,12 +48,16 @@ class Calibration:
         What the log says nothing of: these parameters keep their defaults.
     sizes : tuple of int
         Viewers and authors of the log's platform, of which the twin may have fewer.
+    viewer_noise : float
+        Variance of a viewer's watching in a day that his watching before does not explain, over the
+        squared mean: the platform in expectation has less.
     """
 
     platform: LivePlatform
     fit: pd.DataFrame
     not_identified: tuple[str, ...]
     sizes: tuple[int, int]
+    viewer_noise: float
 
     def summary(self) -> str:
         """The moments, and what is not identified."""
@@ -153,6 +157,7 @@ def calibrate_platform(
         fit=pd.DataFrame(rows, columns=["moment", "parameter", "observed", "simulated"]),
         not_identified=_NOT_IDENTIFIED,
         sizes=(moments.n_viewers, moments.n_authors),
+        viewer_noise=moments.viewer_noise,
     )
 
 
@@ -169,6 +174,7 @@ class _Moments:
     presence: float
     authors: float
     viewers: float
+    viewer_noise: float
 
 
 def _observed(
@@ -214,6 +220,7 @@ def _observed(
         presence=1.0 if presence > 0.95 else max(presence, 0.01),
         authors=_log_spread(np.bincount(whom, minutes).astype(np.float64)),
         viewers=_lasting(halves),
+        viewer_noise=_unexplained(halves) * n_hours / 48,
         **_hourly(by_hour),
     )
 
@@ -253,6 +260,13 @@ def _lasting(halves: NDArray[np.float64]) -> float:
     """Coefficient of variation of viewers' watching, from the covariance of two halves."""
     shared = float(np.cov(halves)[0, 1])
     return math.sqrt(max(shared, 0.0) / float(np.prod(halves.mean(axis=1))))
+
+
+def _unexplained(halves: NDArray[np.float64]) -> float:
+    """What one half leaves of the variance of the other, over the squared mean."""
+    cov = np.cov(halves)
+    left = float(cov[1, 1]) - (float(cov[0, 1]) ** 2 / float(cov[0, 0]) if cov[0, 0] > 0 else 0.0)
+    return max(left, 0.0) / float(halves[1].mean()) ** 2
 
 
 def _fitted(platform: LivePlatform, moments: _Moments) -> LivePlatform:

@@ -102,6 +102,9 @@ def twin_candidates(
     may = {"viewer": viewers, "author": authors, "dual-sided": viewers and authors}
     share = {"saturation": max(SHARES)}
     found = []
+    if not (viewers or authors):  # nothing was simulated
+        name = "splits, dual-sided, saturation"
+        found.append(Candidate(name=name, rejected="what they draw by lot may not be"))
     for row in rows:
         kind = row.trial.label.split()[0]
         reason = "" if known else "its bias is that of an uncalibrated twin: pass platform="

@@ -281,8 +281,9 @@ def recommend(
     _check_plan(pilot, schedule, time, treatment, unit)
     posterior = posterior_of(read)
     past = past_evidence(history, outcome=outcome, time=time, unit=unit, days=days, effect=effect)
-    twin, sizes = _twin(pilot, platform, time, outcome, posterior, seed)
+    twin, sizes, viewer_noise = _twin(pilot, platform, time, outcome, posterior, seed)
     known = sizes is not None
+    people = rules.randomise_viewers or rules.randomise_authors
     entangled = twin_entanglement(twin, seed=seed)
     roles: dict[str, Any] = {"outcome": outcome, "time": time, "unit": unit}
     carryover, tested = _carried(pilot, treatment, schedule, roles, seed)
@@ -290,7 +291,9 @@ def recommend(
     candidates = [
         *rotation_candidates(read, rules, days),
         *twin_candidates(
-            twin_designs(twin, days=days, seed=seed, sizes=sizes),
+            twin_designs(twin, days=days, seed=seed, sizes=sizes, viewer_noise=viewer_noise)
+            if people
+            else [],
             rules,
             effect,
             abs(read.level),
@@ -409,20 +412,21 @@ def _twin(
     outcome: str,
     posterior: Posterior,
     seed: int,
-) -> tuple[LivePlatform, tuple[int, int] | None]:
-    """The twin, and the platform's viewers and authors: given, or calibrated to the pilot.
+) -> tuple[LivePlatform, tuple[int, int] | None, float]:
+    """The twin, the platform's viewers and authors, and the noise of viewers.
 
-    None where the twin is that of the defaults.
+    Given, or calibrated to the pilot; no sizes where the twin is that of the defaults.
     """
+    if isinstance(platform, Calibration):
+        return platform.platform, platform.sizes, platform.viewer_noise
     if platform is not None:
         twin = as_platform(platform)
-        if isinstance(platform, Calibration):
-            return twin, platform.sizes
-        return twin, (twin.n_viewers, twin.n_authors)
+        return twin, (twin.n_viewers, twin.n_authors), 0.0
     if {"viewer_id", "author_id"} <= set(column_names(pilot)):
         found = calibrate_platform(pilot, time=time, watch=outcome, seed=seed)
-        return found.platform.replace(rho_h=posterior.decay), found.sizes
-    return LivePlatform(n_viewers=300, n_authors=40, seed=seed, rho_h=posterior.decay), None
+        twin = found.platform.replace(rho_h=posterior.decay)
+        return twin, found.sizes, found.viewer_noise
+    return LivePlatform(n_viewers=300, n_authors=40, seed=seed, rho_h=posterior.decay), None, 0.0
 
 
 def _power_on_cells(

@@ -46,13 +46,22 @@ class TwinRow:
 
 
 def twin_designs(
-    twin: LivePlatform, *, days: float, seed: int, sizes: tuple[int, int] | None = None
+    twin: LivePlatform,
+    *,
+    days: float,
+    seed: int,
+    sizes: tuple[int, int] | None = None,
+    viewer_noise: float = 0.0,
 ) -> list[TwinRow]:
     """Viewer split, author split, dual-sided and saturation, worst over `UNKNOWN`.
 
     `sizes` are the viewers and authors of the platform itself, whose twin may have fewer: errors
     fall with the root of the units that are drawn by lot. Shares are drawn for slices of time.
+    `viewer_noise` (as of a `Calibration`) makes a viewer split's error at least that of the log, 4
+    s^2 (1 - R^2) / N.
     """
+    n_viewers = twin.n_viewers if sizes is None else sizes[0]
+    floors = (math.sqrt(4 * viewer_noise / days / n_viewers), 0.0, 0.0, 0.0)
     ratios = [
         math.sqrt(mine / theirs)
         for mine, theirs in zip(
@@ -90,7 +99,7 @@ def twin_designs(
             trial=trial,
             bias_low=float(gap[:, k].min()),
             bias_high=float(gap[:, k].max()),
-            error=float(error[:, k].max()) * scales[k],
+            error=max(float(error[:, k].max()) * scales[k], floors[k]),
         )
         for k, trial in enumerate(trials)
     ]

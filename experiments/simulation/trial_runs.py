@@ -26,6 +26,7 @@ if TYPE_CHECKING:
     from experiments.simulation.trials import Reading, Trial
     from recsys import FlowPaths, LivePlatform
 
+_FEWEST, _TRIES = 3, 50  # units of an arm that a covariate can be read on; throws
 _MONDAY = pd.Timestamp("2026-03-02")  # when simulated experiments begin
 
 
@@ -128,8 +129,7 @@ class ViewerRun(Run):
     """A split of viewers."""
 
     def _thrown(self) -> Arms:
-        ids = self.platform.viewers["viewer_id"]
-        return Arms(viewer=self.design.assign(ids, seed=self.seed))
+        return Arms(viewer=_split(self.design, self.platform.viewers["viewer_id"], self.seed))
 
     def table(self, paths: FlowPaths) -> pd.DataFrame:
         """One row a viewer."""
@@ -159,8 +159,7 @@ class AuthorRun(Run):
     """A split of authors."""
 
     def _thrown(self) -> Arms:
-        ids = self.platform.authors["author_id"]
-        return Arms(author=self.design.assign(ids, seed=self.seed))
+        return Arms(author=_split(self.design, self.platform.authors["author_id"], self.seed))
 
     def table(self, paths: FlowPaths) -> pd.DataFrame:
         """One row an author, scaled to what all authors give a viewer."""
@@ -367,6 +366,16 @@ def run_trial(trial: Trial, platform: LivePlatform, setting: Setting, seed: int)
     kind = _RUNS[type(trial.design)]
     run: Run = kind(trial=trial, platform=platform, setting=setting, seed=seed)
     return run
+
+
+def _split(design: UserSplit, ids: pd.Series[int], seed: int) -> NDArray[np.int8]:
+    """Arms by hash; where few ids leave an arm unreadable, those of one of the next seeds."""
+    arms = design.assign(ids, seed=seed)
+    for later in range(1, _TRIES):
+        if np.bincount(arms, minlength=2).min() >= _FEWEST:
+            break
+        arms = design.assign(ids, seed=seed + later)
+    return arms
 
 
 def _per_hour(table: pd.DataFrame, setting: Setting) -> pd.DataFrame:

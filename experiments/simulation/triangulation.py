@@ -236,7 +236,7 @@ def _row(
         "truth": row["truth"],
         "estimation_error": float(estimate["estimate"]) - row["target"],
         "estimand_gap": row["target"] - row["truth"],
-        "mc_se_gap": row["mc_se_bias"],
+        "mc_se_gap": row["mc_se_target"],
         "reason": _reason(
             row, on[row["trial"]], {name: g[row["trial"]] for name, g in off.items()}
         ),
@@ -245,7 +245,7 @@ def _row(
 
 def _reason(row: Mapping[Any, Any], gap: float, without: Mapping[str, float]) -> str:
     """The mechanism whose absence closes most of the gap, with the points that it explains."""
-    noise = 2 * row["mc_se_bias"] / abs(row["truth"])
+    noise = 2 * row["mc_se_target"] / abs(row["truth"])
     if abs(gap) <= max(noise, _SHOWN_FROM):
         return f"no gap beyond {100 * max(noise, _SHOWN_FROM):.0f}% of the truth"
     name = min(without, key=lambda mechanism: abs(without[mechanism]))

@@ -9,6 +9,7 @@ import pytest
 
 from experiments import calibrate_platform
 from experiments.planning.calibration import as_platform
+from experiments.planning.twin_designs import twin_designs
 from recsys import Arms, LivePlatform, Strategy
 
 sys.path.insert(0, str(Path(__file__).parents[1] / "recsys"))
@@ -34,6 +35,7 @@ def log_of(hours=120, **parameters):
     )
 
 
+SMALL = LivePlatform(n_viewers=40, n_authors=10, seed=2)
 LOG = log_of(u0=4.0, quality_sd=0.4, activity_sd=0.7, tod=0.5)
 
 
@@ -61,6 +63,26 @@ def test_calibrate_platform_counts_viewers_without_a_row():
     np.testing.assert_allclose(level, LOG["watch"].sum() / (60 * 120 * 180), rtol=1e-9)
     assert found.platform.n_viewers == 180
     assert found.sizes == (180, 24)
+
+
+def test_calibrate_platform_measures_the_noise_that_flows_do_not_have():
+    quiet = calibrate_platform(LOG, seed=3).viewer_noise
+    rng = np.random.default_rng(0)
+    luck = rng.gamma(0.05, 20.0, len(LOG))  # mean 1: most rows of a viewer come to nothing
+    log = LOG.assign(watch=LOG["watch"] * luck)
+    loud = calibrate_platform(log, seed=3).viewer_noise
+    assert 0 <= quiet < 0.2 * loud
+    odd = (log["timestamp"].dt.day_of_year - log["timestamp"].dt.day_of_year.min()) % 2 == 1
+    halves = [log[h].groupby("viewer_id")["watch"].sum().reindex(range(90)) for h in (~odd, odd)]
+    slope, level = np.polyfit(*halves, 1)
+    left = (halves[1] - slope * halves[0] - level).var() / halves[1].mean() ** 2
+    np.testing.assert_allclose(loud, left * 2.5, rtol=1e-6)  # halves of two days and a half
+    rows = {
+        noise: twin_designs(SMALL, days=7, seed=1, viewer_noise=noise)[0].error
+        for noise in (0.0, 400.0)
+    }
+    np.testing.assert_allclose(rows[400.0], np.sqrt(4 * 400 / 7 / SMALL.n_viewers))
+    assert rows[0.0] < rows[400.0]
 
 
 def test_calibrate_platform_sees_sessions():

@@ -138,6 +138,13 @@ def test_contrast_is_the_difference_that_the_design_compares():
     np.testing.assert_allclose(run.contrast(table), direct, rtol=1e-12)
 
 
+def test_splits_of_few_units_are_thrown_until_both_arms_can_be_read():
+    few = LivePlatform(n_viewers=20, n_authors=7, seed=2)
+    for seed in range(40):
+        arms = run_trial(TRIALS["author"], few, SETTING, seed).arms.author
+        assert 3 <= arms.sum() <= 4
+
+
 def test_trial_takes_an_analysis_of_ones_own():
     def plain(table):
         difference = table.groupby("arm")["watch"].mean().diff().iloc[1]
