@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal, TypeAlias
 
 import numpy as np
+from scipy import stats
 
 from causal.frame import Table, check_level, listed
 from causal.values import is_number
@@ -114,6 +115,30 @@ class SwitchbackEffect:
         low, high = self.conf_int(level)
         frame = self.effect.to_frame(level)
         return frame.assign(low=low, high=high, p_value=self.p_value, inference=self.inference)
+
+    def segment_table(self, level: float | None = None, *, power: float = 0.8) -> pd.DataFrame:
+        """One row a segment: estimate, std_error, low, high, p_value, and what it could have seen.
+
+        Parameters
+        ----------
+        level : float, optional
+            Of the intervals and the test.
+        power : float
+            Of the effect in column ``mde``, which a segment of this error finds as often.
+
+        Raises
+        ------
+        ValueError
+            If the effect was read without ``by=``.
+        """
+        if self.segments is None:
+            raise ValueError("there are no segments: call switchback_effect with by=")
+        level = self.level if level is None else level
+        check_level(power, "power")
+        table = self.segments.to_frame(level)
+        df = np.inf if self.segments.df is None else np.asarray(self.segments.df, dtype=np.float64)
+        reach = stats.t.ppf((1 + level) / 2, df) + stats.t.ppf(power, df)
+        return table.assign(mde=reach * self.segments.std_error)
 
     def summary(self, level: float | None = None) -> str:
         """One line: estimate, interval, p-value, counts and method."""

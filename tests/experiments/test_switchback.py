@@ -132,6 +132,12 @@ def test_segments_have_effects_with_a_joint_covariance():
         assert curve.at(label).std_error == pytest.approx(alone.std_error, rel=1e-9)
     assert curve.average().std_error == pytest.approx(found.std_error, rel=1e-6)
     assert curve.cov[0, 1] > 0  # neighbouring hours of the same slices
+    table = found.segment_table(power=0.5)  # found as often as not: at the critical value
+    half = (table["high"] - table["low"]) / 2
+    np.testing.assert_allclose(table["mde"], half, rtol=1e-9)
+    assert (found.segment_table()["mde"] > table["mde"]).all()
+    with pytest.raises(ValueError, match="call switchback_effect with by="):
+        switchback_effect(log, schedule=plan, **ROLES).segment_table()
     few = log[(log["half"] == "odd") | (log["ts"] < "2026-03-02 12:00")]
     with pytest.raises(ValueError, match=r"too few slices: .* where 'half' is even"):
         switchback_effect(few, schedule=plan, by="half", **ROLES)
