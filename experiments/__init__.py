@@ -33,6 +33,7 @@ if TYPE_CHECKING:
     from experiments.rotations.carryover import CarryoverBound, burn_in_curve, carryover_bound
     from experiments.rotations.switch_events import switch_event_study
     from experiments.rotations.switchback import SwitchbackEffect, switchback_effect
+    from experiments.simulation.battle_power import battle_power
     from experiments.simulation.comparison import Comparison, compare
     from experiments.simulation.replication import replicate
     from experiments.simulation.simulation import Simulation, simulate, true_effect
@@ -105,6 +106,7 @@ __all__ = [
     "ab_test",
     "ab_tests",
     "adjust_p_values",
+    "battle_power",
     "built_in_study",
     "burn_in_curve",
     "calibrate_platform",
@@ -187,6 +189,7 @@ _HOMES = {
     "ab_test": "experiments.splits.ab",
     "ab_tests": "experiments.splits.ab",
     "adjust_p_values": "experiments.splits.multiplicity",
+    "battle_power": "experiments.simulation.battle_power",
     "built_in_study": "experiments.study.open_bandit_study",
     "burn_in_curve": "experiments.rotations.carryover",
     "calibrate_platform": "experiments.planning.calibration",
