@@ -29,8 +29,9 @@ from experiments.planning.past_evidence import past_evidence
 from experiments.planning.pilot_model import Pilot, Posterior, posterior_of, read_pilot
 from experiments.planning.rotation_options import CRITERIA
 from experiments.planning.share_pilot import interference
-from experiments.planning.twin_designs import UNKNOWN, twin_designs, twin_entanglement
+from experiments.planning.twin_designs import UNKNOWN, twin_designs
 from experiments.rotations.carryover import carryover_bound
+from experiments.simulation.battle_power import entangled_share
 from experiments.sizing.rotation_power import PowerCurve, switchback_power
 from recsys import LivePlatform
 
@@ -284,7 +285,7 @@ def recommend(
     twin, sizes, viewer_noise = _twin(pilot, platform, time, outcome, posterior, seed)
     known = sizes is not None
     people = rules.randomise_viewers or rules.randomise_authors
-    entangled = twin_entanglement(twin, seed=seed)
+    entangled = entangled_share(twin, seed=seed)
     roles: dict[str, Any] = {"outcome": outcome, "time": time, "unit": unit}
     carryover, tested = _carried(pilot, treatment, schedule, roles, seed)
     spillover = interference(pilot, treatment=treatment, schedule=schedule, **roles)

@@ -11,7 +11,7 @@ import pandas as pd
 from experiments.designs.rotation import Switchback
 from experiments.designs.switch_points import switchback_attenuation
 from experiments.planning.pilot_model import CARRY_DECAY, CARRY_SHARE, MEMORIES, WHITE, Posterior
-from experiments.rotations.coin_laws import Law
+from experiments.rotations.coin_laws import Law, pooled_singles
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -188,7 +188,7 @@ def _option(
         design=design,
         days=days,
         n_slices=len(plan.table),
-        df=max(len(strata) - len(np.unique(_pooled(strata, region))) - 1, 1),
+        df=max(len(strata) - len(np.unique(pooled_singles(strata, region))) - 1, 1),
         lost=CARRY_SHARE * np.array(lost),
         variance=_variances(plan, strata, region, hours, periods, burn_in),
         least_p=0.0 if paths is None else 2 / len(paths),
@@ -208,7 +208,7 @@ def _variances(
     4 s^2 / n: s^2 is the expected variance of slice means within strata. Coins are independent of
     the noise, so that its correlation over slices counts only by what strata take out of it.
     """
-    strata = _pooled(strata, region)
+    strata = pooled_singles(strata, region)
     sizes = np.bincount(strata)
     n = len(strata)
     place = plan.table.groupby("region").cumcount().to_numpy()
@@ -228,12 +228,6 @@ def _variances(
             spread = n * cov[0] - float(together @ cov)
             found[i, j] = 4 * spread / max(n - len(sizes), 1) / n
     return found
-
-
-def _pooled(strata: NDArray[np.int64], region: NDArray[np.int64]) -> NDArray[np.int64]:
-    """Strata of one slice together, region by region: their coins are free."""
-    alone = np.bincount(strata)[strata] == 1
-    return np.unique(np.where(alone, strata.max() + 1 + region, strata), return_inverse=True)[1]
 
 
 def _block_covariance(memory: float, read: int, distance: NDArray[np.int64]) -> NDArray[np.float64]:

@@ -13,7 +13,7 @@ from experiments.designs.rotation import Saturation
 from experiments.simulation.trial_plan import TrialPlan
 from experiments.simulation.trial_runs import Setting
 from experiments.simulation.trials import Trial
-from recsys import Arms, Strategy, flow_worlds
+from recsys import Strategy
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -103,11 +103,3 @@ def twin_designs(
         )
         for k, trial in enumerate(trials)
     ]
-
-
-def twin_entanglement(twin: LivePlatform, *, seed: int) -> float:
-    """Share of watch in battles whose rooms have different arms, half of the authors treated."""
-    arm = AuthorSplit(salt="authors").assign(twin.authors["author_id"], seed=seed)
-    world = {"split": Arms(author=arm)}
-    paths = flow_worlds(twin, world, strategy=_LIFT, hours=48, record="totals", seed=seed)
-    return paths["split"].entangled_share

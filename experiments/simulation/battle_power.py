@@ -11,15 +11,16 @@ from causal.values import is_number
 from experiments.designs.design import DualSided
 from experiments.designs.rotation import Switchback
 from experiments.simulation.simulation import simulate
+from experiments.simulation.trial_plan import ALPHA, share_error
 from experiments.simulation.trials import Trial
-from recsys import Arms, flow_worlds
+from recsys import Arms, Strategy, flow_worlds
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from recsys import LivePlatform, Strategy
+    from recsys import LivePlatform
 
-_ALPHA = 0.05
+_TWO_DAYS = 48.0
 _DIRECT, _SLICES = "dual-sided direct", "time slices"
 
 
@@ -89,24 +90,25 @@ def battle_power(
             n_jobs=n_jobs,
         ).estimates
         for name, mine in found.groupby("trial", sort=False):
-            hits = (mine["p_value"] <= _ALPHA).to_numpy()
-            smoothed = (hits.sum() + 2) / (len(hits) + 4)  # 0 and 1 have an error too
+            hits = (mine["p_value"] <= ALPHA).to_numpy()
             rows.append(
                 {
                     "battle_share": float(share),
-                    "entangled_share": _entangled(world, strategy, seed),
+                    "entangled_share": entangled_share(world, seed=seed),
                     "design": name,
                     "mean": float(mine["estimate"].mean()),
                     "power": float(hits.mean()),
-                    "mc_se": float(np.sqrt(smoothed * (1 - smoothed) / (len(hits) + 4))),
+                    "mc_se": share_error(hits),
                 }
             )
     return pd.DataFrame(rows)
 
 
-def _entangled(platform: LivePlatform, strategy: Strategy, seed: int) -> float:
-    """Share of watch in battles of mixed arms where every second author is treated."""
+def entangled_share(platform: LivePlatform, *, seed: int) -> float:
+    """Share of watch in battles of mixed arms where half of the authors are treated."""
     arm = np.random.default_rng(seed).permutation(np.arange(platform.n_authors) % 2)
     world = {"split": Arms(author=arm)}
-    paths = flow_worlds(platform, world, strategy=strategy, hours=48, record="totals", seed=seed)
+    paths = flow_worlds(
+        platform, world, strategy=Strategy(), hours=_TWO_DAYS, record="totals", seed=seed
+    )
     return paths["split"].entangled_share

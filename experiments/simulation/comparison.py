@@ -11,7 +11,14 @@ import pandas as pd
 
 from causal.frame import check_one_of
 from experiments.simulation.simulation import ENGINES, Engine, Simulation, simulation_of
-from experiments.simulation.trial_plan import BEFORE_HOURS, Records, TrialPlan, checked_setting
+from experiments.simulation.trial_plan import (
+    ALPHA,
+    BEFORE_HOURS,
+    Records,
+    TrialPlan,
+    checked_setting,
+    share_error,
+)
 from experiments.simulation.trials import checked_trials
 
 if TYPE_CHECKING:
@@ -22,8 +29,6 @@ if TYPE_CHECKING:
     from causal.effect import Effect
     from experiments.simulation.trials import Trial
     from recsys import LivePlatform, Strategy
-
-_ALPHA = 0.05
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -172,8 +177,8 @@ def _row(
     chances = {
         "coverage": (low <= truth) & (truth <= high),
         "coverage_target": (low <= truth + gap) & (truth + gap <= high),
-        "power": mine["p_value"].to_numpy() <= _ALPHA,
-        "size": null <= _ALPHA,
+        "power": mine["p_value"].to_numpy() <= ALPHA,
+        "size": null <= ALPHA,
     }
     level = float(truth.mean())
     return {
@@ -193,12 +198,5 @@ def _row(
         "mc_se_bias": float(error.std(ddof=1)) / math.sqrt(n),
         "mc_se_sd": sd / math.sqrt(2 * (n - 1)),
         "mc_se_rmse": float((error**2).std(ddof=1)) / math.sqrt(n) / (2 * rmse) if rmse else 0.0,
-        **{f"mc_se_{chance}": _share_error(hits) for chance, hits in chances.items()},
+        **{f"mc_se_{chance}": share_error(hits) for chance, hits in chances.items()},
     }
-
-
-def _share_error(hits: Any) -> float:  # noqa: ANN401 — bool array (n,)
-    """Monte Carlo error of a share, with two hits and two misses added: 0 and 1 have one too."""
-    n = len(hits) + 4
-    share = (hits.sum() + 2) / n
-    return math.sqrt(share * (1 - share) / n)

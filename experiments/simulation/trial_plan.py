@@ -28,7 +28,7 @@ if TYPE_CHECKING:
 BEFORE_HOURS = 168.0  # a week before the experiment, by default
 MOST_SEED = 2**62
 _NO_LIFT = Strategy(lift=0.0)
-_LEVEL = 0.95
+ALPHA, _LEVEL = 0.05, 0.95  # of tests, of intervals
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -213,3 +213,10 @@ def _exposed(paths: FlowPaths) -> float:
     arms, region = paths.arms, paths.platform.viewers["region"].to_numpy()
     by_tick = arms.viewer[arms.viewer_row] & arms.time.T[:, region]
     return float(by_tick.mean() * arms.author.mean())
+
+
+def share_error(hits: Any) -> float:  # noqa: ANN401 — bool array (n,)
+    """Monte Carlo error of a share, with two hits and two misses added: 0 and 1 have one too."""
+    n = len(hits) + 4
+    share = (hits.sum() + 2) / n
+    return math.sqrt(share * (1 - share) / n)

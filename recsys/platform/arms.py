@@ -8,6 +8,8 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from recsys.platform.parameters import is_number
+
 if TYPE_CHECKING:
     from numpy.typing import ArrayLike, NDArray
 
@@ -53,7 +55,7 @@ class Strategy:
     def __post_init__(self) -> None:
         for field in ("lift", "activity_lift", "effort_lift", "exposure_lift"):
             value = getattr(self, field)
-            if not (_is_number(value) and math.isfinite(value)):
+            if not (is_number(value) and math.isfinite(value)):
                 raise ValueError(f"{field} must be a finite number; got {value!r}")
             object.__setattr__(self, field, float(value))
         try:
@@ -112,7 +114,7 @@ class Arms:
         for field, axes in (("viewer", 2), ("author", 1), ("time", 2)):
             object.__setattr__(self, field, _checked(field, getattr(self, field), axes))
         minutes = self.slice_minutes
-        if minutes is not None and not (_is_number(minutes) and 0 < minutes < math.inf):
+        if minutes is not None and not (is_number(minutes) and 0 < minutes < math.inf):
             raise ValueError(f"slice_minutes must be positive; got {minutes!r}")
 
     @staticmethod
@@ -218,8 +220,3 @@ def _check_length(name: str, what: str, given: int, required: int) -> None:
     """The length that a run needs."""
     if given != required:
         raise ValueError(f"arms.{name} must have length {required} ({what}); got {given}")
-
-
-def _is_number(value: object) -> bool:
-    """Whether a value is a number other than True and False."""
-    return isinstance(value, int | float | np.number) and not isinstance(value, bool)

@@ -12,13 +12,13 @@ from typing import TYPE_CHECKING
 import numba
 import numpy as np
 
+from recsys.platform.parameters import N_STYLES, N_TOPICS
+
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from recsys.platform.parameters import PlatformParameters
 
-N_TOPICS = 16
-N_STYLES = 12
 SEGMENTS = 120  # of 30 seconds in an hour
 
 _OWN = 8  # codes of a show

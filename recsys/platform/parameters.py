@@ -15,6 +15,8 @@ if TYPE_CHECKING:
 Preset: TypeAlias = Literal["flows", "ranking"]
 Value: TypeAlias = float | str | bool
 
+N_TOPICS, N_STYLES = 16, 12  # of content, of authors
+
 _ANY = (-math.inf, math.inf)
 _NOT_NEGATIVE = (0.0, math.inf)
 _SHARE = (0.0, 1.0)

@@ -17,7 +17,13 @@ from recsys.platform.draws import (
     draw_sessions,
     draw_shock,
 )
-from recsys.platform.parameters import PlatformParameters, checked_count, preset_parameters
+from recsys.platform.parameters import (
+    N_STYLES,
+    N_TOPICS,
+    PlatformParameters,
+    checked_count,
+    preset_parameters,
+)
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -34,7 +40,6 @@ _GENDERS = ("f", "m")
 _SCENES = ("click", "immersive", "breathing")
 _SHORT_VIDEOS = 60
 _AGE_BONUS = 0.15
-_N_TOPICS, _N_STYLES = 16, 12
 _VIEWER, _AUTHOR = 0, 1  # kinds of id
 
 
@@ -151,8 +156,8 @@ class LivePlatform:
         return pd.DataFrame(
             {
                 "author_id": _ids(n, _AUTHOR),
-                "topic": rng.integers(0, _N_TOPICS, n),
-                "style": rng.integers(0, _N_STYLES, n),
+                "topic": rng.integers(0, N_TOPICS, n),
+                "style": rng.integers(0, N_STYLES, n),
                 "quality": self._normal(_QUALITY, n) * p.quality_sd,
                 "capacity": size * np.exp(p.cap_sd * self._normal(_CAPACITY, n)),
                 "age_band": np.array(_AGES)[rng.integers(0, len(_AGES), n)],
@@ -175,8 +180,8 @@ class LivePlatform:
     def topic_taste(self) -> NDArray[np.float64]:
         """What viewers like: .7 of their cluster's taste, .9 of their own, shape (N, 16)."""
         rng = np.random.default_rng([self.seed, _TOPICS])
-        shared = rng.standard_normal((len(_AGES) * len(_GENDERS), _N_TOPICS))
-        own = rng.standard_normal((self.n_viewers, _N_TOPICS))
+        shared = rng.standard_normal((len(_AGES) * len(_GENDERS), N_TOPICS))
+        own = rng.standard_normal((self.n_viewers, N_TOPICS))
         return np.asarray(0.7 * shared[self.viewers["cluster"].to_numpy()] + 0.9 * own)
 
     @cached_property
