@@ -64,7 +64,6 @@ class Pilot:
         From the first to the last.
     treated : bool
         Whether there is a treatment.
-    zone : time zone of the clock, or None
     """
 
     minutes: float
