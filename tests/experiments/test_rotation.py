@@ -1,6 +1,7 @@
 """Rotation and saturation over time: slices, strata, clocks, replay and checks of a log."""
 
 import warnings
+from dataclasses import replace
 
 import dateutil.tz
 import numpy as np
@@ -339,6 +340,20 @@ def test_load_refuses_files_that_are_no_schedule_or_were_edited(change, message,
     plan().save(path)
     path.write_text(change(path.read_text()))
     with pytest.raises(ValueError, match=message):
+        Schedule.load(path)
+
+
+@pytest.mark.parametrize("suffix", [".json", ".csv"])
+@pytest.mark.parametrize(("column", "minutes"), [("end", 60), ("end", -2000)])
+def test_load_refuses_slices_that_overlap_or_end_before_they_start(
+    column, minutes, suffix, tmp_path
+):
+    drawn = plan()
+    table = drawn.table.copy()
+    table.loc[2, column] += pd.Timedelta(minutes=minutes)
+    path = tmp_path / f"plan{suffix}"
+    replace(drawn, table=table).save(path)  # with a checksum that fits
+    with pytest.raises(ValueError, match="slices of region 'all' overlap or end before they start"):
         Schedule.load(path)
 
 
