@@ -1,6 +1,8 @@
 """What each design gets wrong on the platform: the bias table, over many populations.
 
 Run: python benchmarks/design_bias.py --replications 100 --jobs 2
+
+`--population 1` keeps one population: that of `examples/platform_study.yaml`.
 """
 
 from __future__ import annotations
@@ -19,14 +21,15 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--replications", type=int, default=100)
     parser.add_argument("--jobs", type=int, default=2)
+    parser.add_argument("--population", type=int, help="seed of one population; by default many")
     args = parser.parse_args()
     found = compare(
-        LivePlatform(n_viewers=300, n_authors=40),
+        LivePlatform(n_viewers=300, n_authors=40, seed=args.population or 0),
         usual_trials(HOURS),
         strategy=Strategy(0.25),
         hours=HOURS,
         replications=args.replications,
-        redraw_population=True,
+        redraw_population=args.population is None,
         n_jobs=args.jobs,
     )
     relative = found.truth.relative()
