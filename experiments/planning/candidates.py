@@ -107,7 +107,11 @@ def twin_candidates(
         found.append(Candidate(name=name, rejected="what they draw by lot may not be"))
     for row in rows:
         kind = row.trial.label.split()[0]
-        reason = "" if known else "its bias is that of an uncalibrated twin: pass platform="
+        reason = (
+            ""
+            if known
+            else "its bias is that of an uncalibrated twin: a log of viewers and authors fits one"
+        )
         if entangled > ENTANGLED and kind in ("author", "dual-sided"):
             reason = f"{entangled:.0%} of watch is in battles of mixed arms"
         if share.get(kind, 0.5) > rules.max_treated_share:
@@ -131,7 +135,9 @@ def launch_candidates(past: PastEvidence, rules: Constraints) -> list[Candidate]
     """What is left where nothing may be drawn by lot: a launch, read against its placebos."""
     lots = rules.randomise_viewers or rules.randomise_authors or rules.randomise_time
     if past.placebo_sd is None:
-        return [Candidate(name=past.placebo, rejected="pass history= to launch placebos on")]
+        return [
+            Candidate(name=past.placebo, rejected="no past data (history) to launch placebos on")
+        ]
     reason = "not drawn by lot: where something may be, draw it" if lots else ""
     fixed = Fixed(bias_low=0.0, bias_high=0.0, std_error=past.placebo_sd)
     return [Candidate(name=past.placebo, fixed=fixed, rejected=reason)]

@@ -50,6 +50,8 @@ _ESTIMATORS = {
     "DualSided": ("total of dual_sided_effect, adjusted for the time before", "two-way"),
     "Saturation": ("total of share_response", "clusters by region and slice"),
 }
+_NEAR_0 = 1e-3  # of a standard error: a bias that does not matter
+_ENOUGH = 0.8  # power
 _ENTANGLED = f"above {ENTANGLED:.0%}, author-side designs are rejected"
 
 
@@ -154,14 +156,21 @@ class Recommendation:
     def summary(self) -> str:
         """What to run, how far off it may be, and what carry-over is."""
         best = self.best
+        low, high = (seen_bias(best[end], best["std_error"]) for end in ("bias_low", "bias_high"))
         power = f", power {best['power']:.2f}" if best["power"] == best["power"] else ""
         lines = [
+            f"to tell an effect of {self.plan['effect']:g} on {self.plan['outcome']} from none, "
             f"run {best['design']} for {best['days']:g} days: standard error "
-            f"{number_in_words(best['std_error'])}, bias {number_in_words(best['bias_low'])} to "
-            f"{number_in_words(best['bias_high'])}{power}; {best['cost_days']:g} days with the "
-            "pilot",
-            f"of the effect of a switch there is still to come: {', '.join(self._come())}",
+            f"{number_in_words(best['std_error'])}, bias {number_in_words(low)} to "
+            f"{number_in_words(high)}, in units of {self.plan['outcome']}{power}; "
+            f"{best['cost_days']:g} days with the pilot"
         ]
+        if best["power"] < _ENOUGH:
+            lines.append(
+                f"power is below {_ENOUGH:g}: {100 * (1 - best['power']):.0f}% of such experiments "
+                "would not find the effect; take more days, or ask for a larger one"
+            )
+        lines.append(f"of the effect of a switch there is still to come: {', '.join(self._come())}")
         if self.carryover is not None:
             lines.append(self.carryover.summary())
         return "\n".join(lines)
@@ -178,6 +187,11 @@ class Recommendation:
         from causal.plots import bias_and_error  # noqa: PLC0415 — loads matplotlib
 
         return bias_and_error(self.table, ax)
+
+
+def seen_bias(bias: float, std_error: float) -> float:
+    """A bias as it is shown: 0 where it is far below the error."""
+    return float(bias) if abs(bias) >= _NEAR_0 * std_error else 0.0
 
 
 def recommend(
@@ -388,7 +402,10 @@ def _carried(
             "the pilot has no treatment: any carry-over is likely",
         )
     if schedule is None or not isinstance(schedule.design, Switchback):
-        return None, ("not tested", "pass the pilot's schedule=: runs of equal arms are no slices")
+        return None, (
+            "not tested",
+            "the pilot's schedule is needed: runs of equal arms are no slices",
+        )
     minutes = (schedule.table["end"] - schedule.table["start"]).dt.total_seconds().min() / 60
     orders = [0.0, *(minutes * k for k in (0.5, 1.0, 2.0, 4.0))]
     given = dict(roles)
@@ -515,7 +532,8 @@ def _randomised(rules: Constraints) -> tuple[str, str, str]:
 
 def _twin_words(known: bool) -> str:
     """Where the other designs' figures come from."""
-    unknown = "worst over " + ", ".join(str(u) for u in UNKNOWN[1:])
+    each = [" with ".join(f"{k} {v:g}" for k, v in changes.items()) for changes in UNKNOWN[1:]]
+    unknown = f"worst over {', '.join(each)}"
     if known:
         return f"other designs are simulated on it, {unknown}"
-    return f"defaults, {unknown}: calibrate_platform fits one to a log of viewers and authors"
+    return f"defaults, {unknown}: a log of viewers and authors fits one"

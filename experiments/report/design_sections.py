@@ -19,7 +19,7 @@ from experiments.report.report_sections import (
     text_column,
 )
 from experiments.report.svg_charts import Cell, Column, Guide, bar_chart, calendar
-from experiments.report.wording import count_text, counted, percent
+from experiments.report.wording import count_text, counted, level_in_percent, whole_percent
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -58,7 +58,7 @@ def calendar_section(schedule: Schedule) -> ReportSection:
         text_column("start", "From"),
         text_column("read_from", "Read from"),
         text_column("end", "To"),
-        TableColumn(what, treated, percent if what == "share" else _arm),
+        TableColumn(what, treated, level_in_percent if what == "share" else _arm),
     )
     shown = table.drop(columns="stratum").assign(
         **{name: table[name].astype(str) for name in ("start", "end", "read_from")}
@@ -98,7 +98,8 @@ def balance_section(schedule: Schedule) -> ReportSection:
     picture = bar_chart(
         [Column(float(h), float(h) + 1, s) for h, s in zip(hours["value"], hours["share"])],  # noqa: B905 — columns of one table
         title="Treated share by hour of the day",
-        description=f"from {percent(hours['share'].min())} to {percent(hours['share'].max())}",
+        description=f"from {whole_percent(hours['share'].min())} to "
+        f"{whole_percent(hours['share'].max())}",
         caption="share of time that is treated in %, by hour of the local clock; dashed: overall",
         x_ticks=[(h, f"{h:02d}:00") for h in (0, 6, 12, 18, 24)],
         across=[Guide(whole)],
@@ -109,12 +110,13 @@ def balance_section(schedule: Schedule) -> ReportSection:
         "in every hour of the day"
         if even
         else f"furthest from it is the hour from {int(worst['value']):02d}:00 with "
-        f"{percent(worst['share'])}. Where hours differ, the time of day can look like an effect"
+        f"{whole_percent(worst['share'])}. Where hours differ, the time of day can look like an "
+        "effect"
     )
     return ReportSection(
         key="balance",
         title="Arms by hour",
-        sentences=(f"{percent(whole)} of the time is treated{',' if even else ';'} {said}.",),
+        sentences=(f"{whole_percent(whole)} of the time is treated{',' if even else ';'} {said}.",),
         tables=(
             SectionTable(
                 name="balance",
@@ -207,12 +209,12 @@ def _planned(schedule: Schedule | None) -> Iterator[dict[str, Any]]:
     design = schedule.design if schedule is not None else None
     coin = design.coin if isinstance(design, Switchback) else None
     findings = {
-        "outcome_bound": "outcomes come with the experiment; switchback_risk(bound=) takes a guess",
+        "outcome_bound": "outcomes come with the experiment; a guess of their bound tells the risk",
         "coin": "coins are thrown by whoever runs the plan"
         if coin is None
         else f"{coin} coins{': the next slice can be foreseen' if coin == _FORESEEN else ''}",
-        "anticipation": "read with switchback_effect once the experiment has run",
-        "carryover": "carryover_bound refutes lengths; none can be proven long enough",
+        "anticipation": "told by the read-out once the experiment has run",
+        "carryover": "a log refutes lengths; none can be proven long enough",
     }
     for check, finding in findings.items():
         assumption, diagnostic = _ASSUMED[check]

@@ -12,12 +12,12 @@ from experiments.report.report_sections import (
     ESTIMATE_COLUMNS,
     ReportSection,
     SectionTable,
+    TableColumn,
     change_column,
     count_column,
     frame_of,
     number_column,
     p_column,
-    share_column,
     text_column,
 )
 from experiments.report.svg_charts import Row, Series, line_chart, row_chart
@@ -28,7 +28,7 @@ from experiments.report.wording import (
     interval_text,
     level_in_percent,
     p_equation,
-    percent,
+    whole_percent,
 )
 
 if TYPE_CHECKING:
@@ -76,7 +76,9 @@ def dual_sided_section(read: DualSidedEffect) -> ReportSection:
         "rooms compete for viewers' time it counts what was merely taken from other rooms.",
     ]
     if read.entanglement is not None:
-        sentences.append(f"{percent(read.entanglement)} of the outcome is in mixed-arm battles.")
+        sentences.append(
+            f"{whole_percent(read.entanglement)} of the outcome is in mixed-arm battles."
+        )
     return ReportSection(
         key="both_sides",
         title="Both sides at once",
@@ -126,8 +128,8 @@ def share_section(read: ShareResponse) -> ReportSection:
     sentences = [
         f"Everybody treated minus nobody: {change_text(read.estimate)} (95\N{NO-BREAK SPACE}% CI "
         f"{interval_text(low, high)}, {p_equation(read.p_value)}).",
-        f"Shares from {percent(float(tried.min()))} to {percent(float(tried.max()))} were tried: "
-        "hollow marks are drawn out beyond them, and rest on the shape of the lines.",
+        f"Shares from {level_in_percent(tried.min())} to {level_in_percent(tried.max())} were "
+        "tried: hollow marks are drawn out beyond them, and rest on the shape of the lines.",
     ]
     effects = read.to_frame()
     return ReportSection(
@@ -143,7 +145,7 @@ def share_section(read: ShareResponse) -> ReportSection:
                 ),
                 columns=(
                     text_column("arm_name", "Viewers"),
-                    share_column("share", "Share treated"),
+                    TableColumn("share", "Share treated", level_in_percent),
                     number_column("mean", "Mean"),
                     number_column("fitted", "Fitted"),
                     count_column("n_cells", "Cells"),
@@ -155,7 +157,7 @@ def share_section(read: ShareResponse) -> ReportSection:
                 frame=effects,
                 columns=(
                     text_column("effect", "Effect"),
-                    share_column("share", "Share treated"),
+                    TableColumn("share", "Share treated", level_in_percent),
                     *ESTIMATE_COLUMNS,
                 ),
                 folded=True,
@@ -287,7 +289,7 @@ def _response(lines: pd.DataFrame) -> Picture:
             for row in lines.to_dict("records")
         ),
         caption="mean outcome by treated share in %, fitted; hollow: not tried",
-        x_ticks=[(s, percent(s)) for s in (0.0, 0.25, 0.5, 0.75, 1.0)],
+        x_ticks=[(s, level_in_percent(s)) for s in (0.0, 0.25, 0.5, 0.75, 1.0)],
         from_zero=False,
     )
 

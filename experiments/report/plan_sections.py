@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pandas as pd
 
 from experiments.designs.rotation import Switchback
+from experiments.planning.recommendation import seen_bias
 from experiments.report.design_sections import (
     assumptions_section,
     balance_section,
@@ -18,14 +19,15 @@ from experiments.report.report_sections import (
     ReportSection,
     SectionTable,
     TableColumn,
+    given_column,
     length_in_words,
     number_column,
     share_column,
     text_column,
 )
 from experiments.report.rotation_sections import carryover_section
-from experiments.report.svg_charts import Series, line_chart
-from experiments.report.wording import change_text, counted, digits, listed, percent, signed
+from experiments.report.svg_charts import Mention, Series, line_chart
+from experiments.report.wording import counted, digits, listed, signed, whole_percent
 from experiments.sizing.power_timeline import mde_timeline
 
 if TYPE_CHECKING:
@@ -36,7 +38,6 @@ if TYPE_CHECKING:
     from experiments.sizing.rotation_power import PowerCurve
 
 _DAYS = (3, 5, 7, 10, 14, 21, 28)
-_NEAR_0 = 1e-3  # of the best design's standard error: a bias that does not matter
 _FAR = 4.0  # times the best design's rmse: beyond it a design has no room in the drawing
 
 
@@ -98,7 +99,7 @@ def frontier_section(found: Recommendation) -> ReportSection:
     sentences = [
         "Short slices carry over into each other (bias), long ones are few (error); a burn-in buys "
         "less bias with rows that are not read.",
-        f"The smallest worst case has {found.best['design']}.",
+        f"Recommended is {found.best['design']}, ringed.",
     ]
     if far:
         sentences.append(f"Too far off to be drawn: {listed(far)}.")
@@ -120,7 +121,7 @@ def frontier_section(found: Recommendation) -> ReportSection:
                 folded=True,
             ),
         ),
-        drawings=(_frontier(drawn, str(found.best["design"])),),
+        drawings=(_frontier(drawn, found.best),),
     )
 
 
@@ -130,17 +131,16 @@ def frontier_section(found: Recommendation) -> ReportSection:
 def _designs(found: Recommendation) -> ReportSection:
     """Every design with its figures, best first."""
     table, best = found.table, found.best
-    least = _NEAR_0 * float(best["std_error"])
 
     def bias(value: float) -> str:
         """A bias; what is far below the error reads 0."""
-        return signed(value) if abs(value) >= least else "0"
+        return signed(seen_bias(value, best["std_error"]))
 
     rejected = int((table["rejected"] != "").sum())
     sentences = [
-        f"Best is {best['design']} for {best['days']:g} days: bias "
-        f"{change_text(best['bias_low'])} to {change_text(best['bias_high'])}, standard error "
-        f"{digits(best['std_error'])}.",
+        f"Best is {best['design']} for {best['days']:g} days: bias {bias(best['bias_low'])} to "
+        f"{bias(best['bias_high'])}, standard error {digits(best['std_error'])}, all in units of "
+        f"{found.plan['outcome']}.",
         f"{counted(len(table), 'design')} were compared, {rejected} of them may not be run or "
         "cannot be judged; the last column says why.",
     ]
@@ -161,7 +161,7 @@ def _designs(found: Recommendation) -> ReportSection:
                     number_column("rmse", "Rmse"),
                     number_column("regret", "Regret"),
                     share_column("power", "Power"),
-                    number_column("cost_days", "Days"),
+                    given_column("cost_days", "Days"),
                     text_column("rejected", "Not to be run"),
                 ),
             ),
@@ -195,8 +195,8 @@ def _timeline(found: Recommendation, curve: PowerCurve) -> list[ReportSection]:
 def _screening(found: Recommendation) -> ReportSection:
     """What was asked before designs were compared."""
     said = [
-        f"{percent(row['mean'])} {row['hours']:g}\N{NO-BREAK SPACE}h after it "
-        f"({percent(row['low'])} to {percent(row['high'])})"
+        f"{whole_percent(row['mean'])} {row['hours']:g}\N{NO-BREAK SPACE}h after it "
+        f"({whole_percent(row['low'])} to {whole_percent(row['high'])})"
         for row in found.to_come.to_dict("records")
     ]
     return ReportSection(
@@ -221,26 +221,29 @@ def _screening(found: Recommendation) -> ReportSection:
     )
 
 
-def _frontier(drawn: pd.DataFrame, best: str) -> Picture:
-    """Rotations without burn-in on a path; the others as points."""
+def _frontier(drawn: pd.DataFrame, best: pd.Series[Any]) -> Picture:
+    """Rotations without burn-in on a path; the others as points; the best with a ring."""
     plain = drawn[drawn["slice_minutes"].notna() & (drawn["burn_in_minutes"] == 0)]
     burnt = drawn[drawn["burn_in_minutes"] > 0]
     others = drawn[drawn["slice_minutes"].isna()]
     return line_chart(
-        list(_paths(plain, burnt, others, best)),
+        list(_paths(plain, burnt, others)),
         title="Bias against error",
         description="; ".join(
             f"{row['design']}: bias {digits(row['largest_bias'])}, error {digits(row['std_error'])}"
             for row in drawn.to_dict("records")
         ),
         caption="largest bias (up) against standard error (right), in units of the outcome; lower "
-        "left is better; filled: the best; near the path: length of a slice",
+        "left is better; ringed: recommended; near the path: length of a slice",
+        mention=Mention(
+            float(best["std_error"]),
+            float(max(abs(best["bias_low"]), abs(best["bias_high"]))),
+            str(best["design"]),
+        ),
     )
 
 
-def _paths(
-    plain: pd.DataFrame, burnt: pd.DataFrame, others: pd.DataFrame, best: str
-) -> Iterator[Series]:
+def _paths(plain: pd.DataFrame, burnt: pd.DataFrame, others: pd.DataFrame) -> Iterator[Series]:
     """The series of the frontier that have points."""
     path = plain.sort_values("slice_minutes")
     for label, part, names in (
@@ -255,7 +258,7 @@ def _paths(
             x=part["std_error"].tolist(),
             y=part["largest_bias"].tolist(),
             style="first" if part is path else "second",
-            filled=(part["design"] == best).tolist(),
+            filled=False,
             linked=part is path,
             names=names,
         )

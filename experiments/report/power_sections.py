@@ -9,11 +9,13 @@ from experiments.report.report_sections import (
     SectionTable,
     change_column,
     count_column,
+    given_column,
     number_column,
+    percent_column,
     share_column,
 )
 from experiments.report.svg_charts import Guide, Series, line_chart
-from experiments.report.wording import digits, percent
+from experiments.report.wording import digits, percent, whole_percent
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -47,7 +49,7 @@ def power_section(curve: PowerCurve) -> ReportSection:
         ],
         title="Power",
         description="; ".join(
-            f"effect {digits(effect)}: {percent(power)}"
+            f"effect {digits(effect)}: {whole_percent(power)}"
             for effect, power in zip(table["effect"], table["power"], strict=True)
         ),
         caption="power in % by size of the effect; band: two Monte Carlo errors; dashed: the power "
@@ -69,7 +71,7 @@ def power_section(curve: PowerCurve) -> ReportSection:
                 columns=(
                     change_column("effect", "Effect"),
                     share_column("power", "Power"),
-                    share_column("mc_se", "Monte Carlo error"),
+                    percent_column("mc_se", "Monte Carlo error"),
                 ),
             ),
         ),
@@ -93,7 +95,11 @@ def timeline_section(timeline: pd.DataFrame, *, effect: float | None = None) -> 
     """
     seen = timeline[~timeline["extrapolated"]]
     beyond = timeline[timeline["extrapolated"]]
-    series = [
+    series = []
+    if 0 < len(seen) < len(timeline):
+        joint = timeline.iloc[[len(seen) - 1, len(seen)]]
+        series.append(_line_between(joint))
+    series += [
         Series(
             label="longer than the pilot" if part is beyond else "within the pilot",
             x=part["days"].astype(float).tolist(),
@@ -112,7 +118,7 @@ def timeline_section(timeline: pd.DataFrame, *, effect: float | None = None) -> 
             for row in timeline.to_dict("records")
             if row["mde_relative"] < 1e6
         ),
-        caption="smallest effect found in % of the level, by days"
+        caption="smallest effect found in % of the level, by days; hollow: beyond the pilot"
         + ("; dashed: the effect hoped for" if effect is not None else ""),
         across=[] if effect is None else [Guide(effect)],
         scale=100.0,
@@ -127,15 +133,26 @@ def timeline_section(timeline: pd.DataFrame, *, effect: float | None = None) -> 
                 caption="Smallest effect that is found",
                 frame=timeline,
                 columns=(
-                    number_column("days", "Days"),
+                    given_column("days", "Days"),
                     count_column("n_slices", "Slices"),
                     number_column("mde", "Smallest effect"),
-                    share_column("mde_relative", "Of the level"),
+                    percent_column("mde_relative", "Of the level"),
                 ),
                 folded=True,
             ),
         ),
         drawings=(picture,),
+    )
+
+
+def _line_between(joint: pd.DataFrame) -> Series:
+    """From the last duration within the pilot to the first beyond it."""
+    return Series(
+        label="",
+        x=joint["days"].astype(float).tolist(),
+        y=joint["mde_relative"].tolist(),
+        style="second",
+        marked=False,
     )
 
 

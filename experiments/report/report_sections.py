@@ -23,6 +23,7 @@ from experiments.report.wording import (
     percent,
     signed,
     signed_percent,
+    whole_percent,
 )
 
 if TYPE_CHECKING:
@@ -127,13 +128,23 @@ def number_column(name: str, heading: str) -> TableColumn:
     return TableColumn(name, heading, digits)
 
 
+def given_column(name: str, heading: str) -> TableColumn:
+    """A column of numbers as they were given: days, lengths."""
+    return TableColumn(name, heading, "{:g}".format)
+
+
 def change_column(name: str, heading: str) -> TableColumn:
     """A column of differences, with their signs."""
     return TableColumn(name, heading, signed)
 
 
 def share_column(name: str, heading: str) -> TableColumn:
-    """A column of shares in per cent."""
+    """A column of chances and parts of a whole, in whole per cent."""
+    return TableColumn(name, heading, whole_percent)
+
+
+def percent_column(name: str, heading: str) -> TableColumn:
+    """A column of small shares, in per cent of three digits."""
     return TableColumn(name, heading, percent)
 
 

@@ -15,6 +15,7 @@ from experiments.report.report_sections import (
     change_column,
     count_column,
     frame_of,
+    given_column,
     number_column,
     p_column,
     text_column,
@@ -43,7 +44,7 @@ if TYPE_CHECKING:
     from experiments.rotations.carryover import CarryoverBound
     from experiments.rotations.switchback import SwitchbackEffect
 
-_CI = "95\N{NO-BREAK SPACE}% CI"
+_CI = "95\N{NO-BREAK SPACE}% CI; filled: 0 lies outside it, hollow: inside"
 _BINS = 30
 _MOST_LAGS = 12
 _MOST_ROWS = 24
@@ -146,7 +147,7 @@ def burn_in_section(curve: EffectCurve) -> ReportSection:
         across=[Guide(0.0)],
     )
     columns = (
-        number_column("at", "Burn-in"),
+        given_column("at", "Burn-in"),
         change_column("estimate", "Effect"),
         number_column("low", "Low"),
         number_column("high", "High"),
@@ -187,8 +188,8 @@ def carryover_section(bound: CarryoverBound) -> ReportSection:
         caption="Is the effect the same if treatment matters longer? Holm over the ladder",
         frame=bound.table,
         columns=(
-            number_column("order", "Order"),
-            number_column("next_order", "Next"),
+            given_column("order", "Order"),
+            given_column("next_order", "Next"),
             change_column("difference", "Difference"),
             number_column("std_error", "Std. error"),
             p_column("p_value", "p"),
@@ -200,7 +201,7 @@ def carryover_section(bound: CarryoverBound) -> ReportSection:
         caption=bound.estimates.method,
         frame=frame,
         columns=(
-            number_column("at", f"Order in {bound.unit}"),
+            given_column("at", f"Order in {bound.unit}"),
             change_column("estimate", "Effect"),
             number_column("low", "Low"),
             number_column("high", "High"),
@@ -234,12 +235,12 @@ def switches_section(curve: EffectCurve) -> ReportSection:
         title="Round switches",
         description=_described(frame),
         caption="outcome round switches to treatment minus round switches away, by time since the "
-        "switch (minutes, or periods), with {_CI}",
+        f"switch (minutes, or periods), with {_CI}",
         up=[Guide(0.0, "switch")],
         across=[Guide(0.0)],
     )
     columns = (
-        number_column("at", "Since the switch"),
+        given_column("at", "Since the switch"),
         change_column("estimate", "Difference"),
         number_column("low", "Low"),
         number_column("high", "High"),

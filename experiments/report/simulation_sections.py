@@ -10,6 +10,7 @@ from experiments.report.report_sections import (
     TableColumn,
     change_column,
     count_column,
+    given_column,
     number_column,
     share_change_column,
     share_column,
@@ -23,6 +24,7 @@ from experiments.report.wording import (
     interval_text,
     percent,
     signed_percent,
+    whole_percent,
 )
 
 if TYPE_CHECKING:
@@ -57,11 +59,10 @@ def estimates_section(found: Comparison | Simulation) -> ReportSection:
     rows = []
     for name, mine in estimates.groupby("trial", sort=False):
         mean = float(mine["estimate"].mean())
-        off = (mean - truth.estimate) / truth.estimate if truth.estimate else 0.0
         rows.append(
             Row(
                 label=str(name),
-                text=f"{change_text(mean)}, bias {signed_percent(off)}",
+                text=f"{change_text(mean)}, bias {_off(mean - truth.estimate, truth)}",
                 middle=mean,
                 values=mine["estimate"].tolist(),
                 target=targets.get(str(name)),
@@ -105,8 +106,8 @@ def bias_section(found: Comparison) -> ReportSection:
         title="Bias and error of each design",
         sentences=(
             f"Nearest to the truth is {best['trial']}: rmse {digits(best['rmse'])}, bias "
-            f"{signed_percent(best['bias_share'])} of the truth, and its interval holds the truth "
-            f"in {percent(best['coverage'])} of the runs.",
+            f"{_off(best['bias'], found.truth)}, and its interval holds the truth "
+            f"in {whole_percent(best['coverage'])} of the runs.",
             f"{_trusted(found)} A design can be precise about the wrong question: coverage of its "
             "own target says whether its variance is right, coverage of the truth whether its "
             "question is.",
@@ -120,14 +121,14 @@ def bias_section(found: Comparison) -> ReportSection:
                     text_column("trial", "Design"),
                     change_column("target", "Own target"),
                     change_column("mean", "Mean"),
-                    TableColumn("bias_share", "Bias", signed_percent),
+                    TableColumn("bias", "Bias", lambda bias: _off(bias, found.truth)),
                     number_column("sd", "Sd"),
                     number_column("rmse", "Rmse"),
                     share_column("coverage", "Covers truth"),
                     share_column("coverage_target", "Covers target"),
                     share_column("power", "Power"),
                     share_column("size", "Size"),
-                    number_column("days", "Days"),
+                    given_column("days", "Days"),
                     share_column("share_exposed", "Exposed"),
                 ),
             ),
@@ -246,19 +247,19 @@ def three_answers(found: Comparison) -> tuple[str, str, str]:
     lead = (
         f"Nearest to it comes “{best['trial']}”: it reads {change_text(best['mean'], 'min')} on "
         f"average (rmse {digits(best['rmse'])}), and its interval holds the truth in "
-        f"{percent(best['coverage'])} of the runs"
+        f"{whole_percent(best['coverage'])} of the runs"
     )
     honest = table[table["coverage"] >= _COVERED]
     if best["coverage"] < _COVERED and len(honest):
         other = honest.iloc[int(honest["rmse"].argmin())]
         lead += (
-            f"; of those whose intervals do in {percent(_COVERED)} of runs or more, "
+            f"; of those whose intervals do in {whole_percent(_COVERED)} of runs or more, "
             f"“{other['trial']}” (rmse {digits(other['rmse'])})"
         )
     if len(table) > 1 and worst["trial"] != best["trial"]:
         lead += (
             f"; furthest off is “{worst['trial']}”, which reads "
-            f"{change_text(worst['mean'], 'min')} ({signed_percent(worst['bias_share'])})"
+            f"{change_text(worst['mean'], 'min')} ({_off(worst['bias'], found.truth)})"
         )
     return first, f"{lead}.", _trusted(found)
 
@@ -294,16 +295,25 @@ def _truth_in_words(truth: Effect) -> str:
     )
 
 
+def _off(bias: float, truth: Effect) -> str:
+    """A bias in per cent of the truth; in minutes where there is no effect."""
+    return signed_percent(bias / truth.estimate) if truth.estimate else change_text(bias, "min")
+
+
 def _trusted(found: Comparison) -> str:
     """How many replications, and which intervals do not hold what they promise."""
     table = found.table
     n = found.simulation.estimates["replication"].nunique()
     low = table.loc[table["coverage"] < _COVERED, "trial"].tolist()
-    error = float((table["mc_se_bias"] / abs(found.truth.estimate)).max())
-    text = f"{counted(n, 'replication')}, so that a bias is known to {percent(error)} of the truth"
+    error = float(table["mc_se_bias"].max())
+    truth = abs(found.truth.estimate)
+    known = f"{percent(error / truth)} of the truth" if truth else f"{digits(error)} min"
+    text = f"{counted(n, 'replication')}, so that a bias is known to {known}"
     if low:
         count = counted(len(low), "design")
-        text += f"; intervals of {count} hold the truth in fewer than {percent(_COVERED)} of runs"
+        text += (
+            f"; intervals of {count} hold the truth in fewer than {whole_percent(_COVERED)} of runs"
+        )
     return text + "."
 
 

@@ -33,6 +33,7 @@ _ROW = 42.0
 _PER_LETTER = 6.4  # drawing units, for what must not run into each other
 _PLOT = 150.0
 _APART = 36.0  # names beside points, so that they do not run into each other
+_LINE = 12.0  # height of a name
 _DAY_HEIGHT = 13.0
 _MOST_DAYS = 42
 _DAY_MINUTES = 1440.0
@@ -64,6 +65,15 @@ class Guide:
 
     at: float
     text: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Mention:
+    """The point of a line chart that must be seen: a ring on top of all else, and its name."""
+
+    x: float
+    y: float
+    name: str
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -116,6 +126,7 @@ def line_chart(
     up: Sequence[Guide] = (),
     scale: float = 1.0,
     from_zero: bool = True,
+    mention: Mention | None = None,
 ) -> Picture:
     """Lines with bands over a numeric axis.
 
@@ -133,6 +144,8 @@ def line_chart(
         Factor from y values to the axis (100 for per cent).
     from_zero : bool
         The y axis holds 0.
+    mention : Mention, optional
+        The point that must be seen; names of other points give way to it.
 
     Returns
     -------
@@ -142,14 +155,23 @@ def line_chart(
     legend = [s for s in shown if s.label] if len(series) > 1 else []
     top = 12.0 + 16.0 * _legend_rows(legend)
     base = top + _PLOT
-    xs = [v for s in shown for v in s.x] + [g.at for g in up]
-    ys = [v for s in shown for v in (*s.y, *s.low, *s.high)] + [scale * g.at for g in across]
+    seen = [] if mention is None else [mention]
+    xs = [v for s in shown for v in s.x] + [p.x for p in seen] + [g.at for g in up]
+    ys = [v for s in shown for v in (*s.y, *s.low, *s.high)] + [scale * p.y for p in seen]
+    ys += [scale * g.at for g in across]
     x_axis = _fitted(xs, _LEFT + 8, _RIGHT - 8)
     room = 0.06 * (max(ys) - min(ys))
     y_axis = Axis.over([*ys, 0.0 if from_zero else min(ys) - room], base, top)
     marks: list[Mark] = [*_y_grid(y_axis), *_legend(legend)]
+    rings = [(x_axis.at(p.x), y_axis.at(scale * p.y), p.name) for p in seen]
+    first = [_ring_name(*ring, base) for ring in rings]
     for s in shown:
-        marks += _series_marks(s, x_axis, y_axis)
+        marks += _lines(s, x_axis, y_axis)
+    for s in shown:
+        marks += _names(s, x_axis, y_axis, first)
+    marks += first
+    for s in shown:  # after all names, which would cover them
+        marks += _dots(s, x_axis, y_axis)
     marks += [Stroke("zero", level_line(y_axis.at(scale * g.at), _LEFT, _RIGHT)) for g in across]
     marks += [
         Words("tick halo end", _RIGHT, y_axis.at(scale * g.at) - 4, g.text)
@@ -158,6 +180,8 @@ def line_chart(
     ]
     marks += _up_marks(up, x_axis, top, base)
     marks += _x_marks(x_axis, base, x_ticks)
+    for x, y, _ in rings:
+        marks += [Dot("ring", x, y, 7), Dot("dot", x, y, 4)]
     return Picture(
         title=title,
         description=description,
@@ -349,8 +373,8 @@ def _fitted(values: Sequence[float], start: float, end: float) -> Axis:
     return Axis(low, high if apart else low + 1.0, start, end)
 
 
-def _series_marks(s: Series, x_axis: Axis, y_axis: Axis) -> Iterator[Mark]:
-    """Band, line and marks of a series."""
+def _lines(s: Series, x_axis: Axis, y_axis: Axis) -> Iterator[Mark]:
+    """Band and line of a series."""
     if not len(s.x):
         return
     second = " second" if s.style == "second" else ""
@@ -368,17 +392,51 @@ def _series_marks(s: Series, x_axis: Axis, y_axis: Axis) -> Iterator[Mark]:
     if len(x) > 1 and s.linked:
         dashed = " dashed" if s.dashed or second else ""
         yield Stroke(f"line{second}{dashed}", joined(list(zip(x, y, strict=True))))
-    if s.marked:
-        filled = [s.filled] * len(x) if isinstance(s.filled, bool) else list(s.filled)
-        for a, b, full in zip(x, y, filled, strict=True):
-            yield Dot(f"dot{second}" + ("" if full else " hollow"), a, b)
+
+
+def _dots(s: Series, x_axis: Axis, y_axis: Axis) -> Iterator[Mark]:
+    """The points of a series."""
+    if not s.marked:
+        return
+    second = " second" if s.style == "second" else ""
+    filled = [s.filled] * len(s.x) if isinstance(s.filled, bool) else list(s.filled)
+    for a, b, full in zip(s.x, s.y, filled, strict=True):
+        yield Dot(f"dot{second}" + ("" if full else " hollow"), x_axis.at(a), y_axis.at(b))
+
+
+def _names(s: Series, x_axis: Axis, y_axis: Axis, taken: Sequence[Words]) -> Iterator[Mark]:
+    """What stands beside the points of a series, where it does not meet what is taken."""
     free = -math.inf
-    for a, b, name in zip(x, y, s.names, strict=False):
-        if not name or abs(a - free) < _APART:
-            continue
-        free, left = a, a > (_LEFT + _RIGHT) / 2
+    for value, level, text in zip(s.x, s.y, s.names, strict=False):
+        x = x_axis.at(value)
+        left = x > (_LEFT + _RIGHT) / 2
         style, shift = ("tick halo end", -6) if left else ("tick halo start", 6)
-        yield Words(style, round(a + shift, 1), round(b - 5, 1), name)
+        name = Words(style, round(x + shift, 1), round(y_axis.at(level) - 5, 1), text)
+        if not text or abs(x - free) < _APART or any(_meet(name, other) for other in taken):
+            continue
+        free = x
+        yield name
+
+
+def _ring_name(x: float, y: float, name: str, base: float) -> Words:
+    """The name of a ring, on the side with more room; to its left below it, where there is room."""
+    left = x > (_LEFT + _RIGHT) / 2
+    text = shortened(name, max(int((x - _LEFT if left else _RIGHT - x) / _PER_LETTER), 8))
+    style = "tick halo end" if left else "tick halo start"
+    below = left and y + 24 < base
+    return Words(style, round(x, 1), round(y + 19 if below else y - 11, 1), text)
+
+
+def _meet(one: Words, other: Words) -> bool:
+    """Whether two texts would run into each other."""
+    ends = []
+    for words in (one, other):
+        width = _PER_LETTER * len(words.text)
+        ends.append(
+            (words.x - width, words.x) if "end" in words.style else (words.x, words.x + width)
+        )
+    (start, end), (begin, until) = ends
+    return abs(one.y - other.y) < _LINE and start < until and begin < end
 
 
 def _row_marks(row: Row, y: float, axis: Axis, scale: float) -> Iterator[Mark]:

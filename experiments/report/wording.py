@@ -19,9 +19,14 @@ _SPACE = "\N{NO-BREAK SPACE}"
 
 
 def digits(x: float) -> str:
-    """Three significant digits, thousands separated, a true minus; powers of ten when far off 1."""
+    """Three significant digits, thousands separated, a true minus; powers of ten when far off 1.
+
+    A dash for what is no number.
+    """
     if x == 0:
         return "0"
+    if not math.isfinite(x):
+        return GAP
     size = abs(x)
     if not 1e-5 <= size < 1e15:
         mantissa, power = f"{size:.2e}".split("e")
@@ -37,27 +42,37 @@ def digits(x: float) -> str:
 
 def signed(x: float) -> str:
     """`digits` with a plus where the number is positive."""
-    return ("+" if x > 0 else "") + digits(x)
+    return ("+" if 0 < x < math.inf else "") + digits(x)
 
 
 def level_text(x: float, unit: str = "") -> str:
     """A level with its unit."""
-    return f"{digits(_scaled(x, unit))}{_SPACE + unit if unit else ''}"
+    return _with_unit(digits(_scaled(x, unit)), unit)
 
 
 def change_text(x: float, unit: str = "") -> str:
     """A difference with its sign and unit."""
-    return f"{signed(_scaled(x, unit))}{_SPACE + _change_unit(unit) if unit else ''}"
+    return _with_unit(signed(_scaled(x, unit)), _change_unit(unit))
 
 
 def percent(x: float) -> str:
     """A share of 1 in percent."""
-    return f"{digits(100 * x)}{_SPACE}%"
+    return _with_unit(digits(100 * x), "%")
+
+
+def whole_percent(x: float) -> str:
+    """A share of 1 in whole percent: ``12 %``, ``< 1 %``, ``> 99 %``."""
+    if not math.isfinite(x):
+        return GAP
+    whole = round(100 * x)
+    if x > 0 and whole == 0:
+        return f"<{_SPACE}1{_SPACE}%"
+    return f">{_SPACE}99{_SPACE}%" if x < 1 and whole == 100 else f"{whole}{_SPACE}%"
 
 
 def signed_percent(x: float) -> str:
     """A relative effect in percent, with its sign."""
-    return f"{signed(100 * x)}{_SPACE}%"
+    return _with_unit(signed(100 * x), "%")
 
 
 def interval_text(low: float, high: float, unit: str = "", *, change: bool = False) -> str:
@@ -111,6 +126,11 @@ def correction(adjust: Adjust) -> str:
 def level_in_percent(level: float) -> str:
     """``95 %`` for 0.95."""
     return f"{100 * level:.4g}{_SPACE}%"
+
+
+def _with_unit(text: str, unit: str) -> str:
+    """A number with its unit; a dash has none."""
+    return f"{text}{_SPACE}{unit}" if unit and text != GAP else text
 
 
 def _scaled(x: float, unit: str) -> float:

@@ -18,7 +18,7 @@ from causal.words import number_in_words
 from experiments.rotations.exposure_decay import DecayModel
 from experiments.rotations.period_series import period_series
 from experiments.rotations.slice_coins import coin_windows, dependence, read_rotation
-from experiments.rotations.slice_readings import fit_windows, read_windows
+from experiments.rotations.slice_readings import check_both_arms, fit_windows, read_windows
 from experiments.rotations.slice_rows import Roles, timed_rows
 from experiments.rotations.slice_statistic import Windows, scored
 from experiments.splits.multiplicity import adjust_p_values
@@ -101,12 +101,15 @@ class CarryoverBound:
             )
         parts = [text]
         if self.decay is not None and self.t90 is not None and self.t90_upper is not None:
-            bound = (
-                f"at most {number_in_words(self.t90_upper)} (95% bound)"
-                if math.isfinite(self.t90_upper)
-                else "without an upper bound from this log"
-            )
-            parts.append(f"90% of it fades in {number_in_words(self.t90)} {self.unit}, {bound}")
+            known = math.isfinite(self.t90_upper)
+            if self.shown:
+                most = f"at most {number_in_words(self.t90_upper)} (95% bound)"
+                bound = most if known else "without an upper bound from this log"
+                parts.append(f"90% of it fades in {number_in_words(self.t90)} {self.unit}, {bound}")
+            else:
+                within = f"fades within {number_in_words(self.t90_upper)} {self.unit} (95% bound)"
+                bound = within if known else "may take any time: this log has no upper bound"
+                parts.append(f"of any that there is, 90% {bound}")
         return "; ".join([*parts, self.stopped] if self.stopped else parts)
 
     def plot(self, ax: Axes | None = None) -> Axes:
@@ -317,6 +320,7 @@ def carryover_bound(  # noqa: PLR0913 — columns, slices and choices, each by n
     rotation = read_rotation(
         timed, schedule=schedule, points=points, slice_minutes=slice_minutes, exact=True
     )
+    check_both_arms(rotation)
     ladder, stopped = _ladder(rotation, lengths, adjusted=adjust == "design")
     seen = [_plain(m) for m in asked[: len(ladder)]]
     paths = rotation.coins.law.draws(n_draws, whole_number("seed", seed, 0))
@@ -370,8 +374,9 @@ def _ladder(
         valid = bool(scored(coins.arm[None, :], windows, sums.outcome[None, :])[2][0])
         if n_windows < _FEWEST_WINDOWS or not valid:
             text = (
-                f"orders from {length / minute:g} on were not looked at: {n_windows} slices have "
-                f"windows whose coins are all alike, {_FEWEST_WINDOWS} in both arms are needed"
+                f"orders from {length / minute:g} on were not looked at: of slices with windows "
+                f"whose coins are all alike there are {n_windows}, and {_FEWEST_WINDOWS} in both "
+                "arms are needed"
             )
             if len(found) < 2:
                 raise ValueError(

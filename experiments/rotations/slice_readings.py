@@ -91,7 +91,7 @@ def read_windows(
     """
     coins = rotation.coins
     _check_burn_in(rotation, burn_in)
-    _check_arms(rotation)
+    check_both_arms(rotation)
     first = rotation.first(carryover)
     keep = np.flatnonzero((first >= 0) & rotation.after_start(burn_in))
     if not len(keep):
@@ -187,7 +187,7 @@ def _check_burn_in(rotation: Rotation, burn_in: int) -> None:
         )
 
 
-def _check_arms(rotation: Rotation) -> None:
+def check_both_arms(rotation: Rotation) -> None:
     """Both arms occur."""
     arms = rotation.coins.arm[np.unique(rotation.last)]
     if arms.min() == arms.max():

@@ -10,6 +10,7 @@ from causal.effect import EffectCurve
 from causal.values import is_number
 from experiments.rotations.instants import MINUTE, local_times
 from experiments.rotations.slice_coins import read_rotation
+from experiments.rotations.slice_readings import check_both_arms
 from experiments.rotations.slice_rows import Roles, timed_rows
 
 if TYPE_CHECKING:
@@ -88,6 +89,7 @@ def switch_event_study(
     rotation = read_rotation(
         timed, schedule=schedule, points=points, slice_minutes=slice_minutes, exact=True
     )
+    check_both_arms(rotation)
     shortest = int((rotation.coins.end - rotation.coins.start).min())
     step = _default_step(rotation, shortest) if step is None else step
     event, bins = _events(rotation, shortest, step)

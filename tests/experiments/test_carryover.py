@@ -1,6 +1,7 @@
 """Burn-in curves and the lower bound of carry-over: exact pieces, size and power by simulation."""
 
 import math
+from dataclasses import replace
 
 import matplotlib as mpl
 import numpy as np
@@ -9,7 +10,13 @@ import pytest
 from rotation_logs import MONDAY, ROLES, carried, hourly
 
 from causal import EffectCurve
-from experiments import Switchback, burn_in_curve, carryover_bound, switchback_effect
+from experiments import (
+    Switchback,
+    burn_in_curve,
+    carryover_bound,
+    switch_event_study,
+    switchback_effect,
+)
 
 mpl.use("Agg")
 ORDERS = [0, 60, 120, 360]
@@ -138,7 +145,22 @@ def test_carryover_bound_says_what_it_found():
     assert none.lower_bound == 0
     assert "not shown at the 90% level, which does not say that there is none" in str(none)
     assert none.t90_upper == math.inf
-    assert "without an upper bound from this log" in str(none)
+    assert "of any that there is, 90% may take any time: this log has no upper bound" in str(none)
+    known = replace(none, t90=62.0, t90_upper=3384.0)
+    assert "of any that there is, 90% fades within 3,384 minutes (95% bound)" in str(known)
+    assert "62" not in str(known)  # how fast it fades is no finding where there may be none
+
+
+@pytest.mark.parametrize("arm", [0, 1])
+def test_rotations_of_one_arm_are_refused_as_such(arm):
+    log = world(0, weights=[1.0])[1].assign(arm=arm)
+    for read, options in (
+        (carryover_bound, {"orders": [0, 60]}),
+        (burn_in_curve, {"burn_ins": [0, 60]}),
+        (switch_event_study, {}),
+    ):
+        with pytest.raises(ValueError, match="column 'arm' must hold both arms; every slice with"):
+            read(log, slice_minutes=360, **options, **ROLES)
 
 
 def test_carryover_bound_stops_where_windows_run_out():

@@ -1,6 +1,7 @@
 """From a pilot to a plan: ranking, constraints, and what is said when a thing cannot be known."""
 
 import json
+from dataclasses import replace
 
 import numpy as np
 import pandas as pd
@@ -335,3 +336,16 @@ def test_recommendation_plot_marks_the_best(found):
     assert ax.get_xlabel() == "standard error"
     assert "recommended" in [t.get_text() for t in ax.get_legend().get_texts()]
     plt.close("all")
+
+
+def test_recommendation_summary_names_the_effect_and_a_power_that_is_too_low(found):
+    first = found.summary().splitlines()[0]
+    best = found.best["design"]
+    assert first.startswith(f"to tell an effect of 1 on y from none, run {best} for 14 days: ")
+    assert "in units of y" in first
+    tiny = found.best.replace({found.best["bias_low"]: -1e-9, found.best["bias_high"]: -0.0})
+    assert "bias 0 to 0," in replace(found, best=tiny).summary()
+    low, high = (replace(found, best=found.best.copy()) for _ in range(2))
+    low.best["power"], high.best["power"] = 0.55, 0.85
+    assert "power is below 0.8: 45% of such experiments would not find the effect" in str(low)
+    assert "power is below" not in str(high)

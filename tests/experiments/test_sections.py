@@ -18,8 +18,11 @@ from experiments import (
     ReportSection,
     Saturation,
     Switchback,
+    Trial,
+    UserSplit,
     burn_in_curve,
     carryover_bound,
+    compare,
     dual_sided_effect,
     recommend,
     share_response,
@@ -36,6 +39,7 @@ from experiments.report.section_page import sections_of
 from experiments.simulation.comparison import Comparison
 from experiments.simulation.simulation import Simulation
 from experiments.simulation.triangulation import Triangulation
+from recsys import LivePlatform, Strategy
 
 HOSTILE = (
     "<script>alert(1)</script>",
@@ -73,6 +77,7 @@ def drawings(html):
 def written(folder, results, **options):
     files = write_page(results, folder, title="A page", **options)
     html = files.html.read_text("utf-8")
+    assert "{_" not in html  # a formula that was not filled in
     return json.loads(files.json.read_text("utf-8")), Page(html), drawings(html)
 
 
@@ -335,8 +340,23 @@ def test_comparison_answer_names_the_best_honest_design(tmp_path):
     base = comparison()
     table = base.table.assign(coverage=[0.2, 0.95])
     document, _, _ = written(tmp_path, replace(base, table=table))
-    assert "of those whose intervals do in 90.0" in document["answer"][1]
+    assert "of those whose intervals do in 90\N{NO-BREAK SPACE}% of runs" in document["answer"][1]
     assert "“far” (rmse 1.10)" in document["answer"][1]
+
+
+def test_comparison_sections_of_a_strategy_without_effect_speak_in_minutes(tmp_path):
+    trials = [Trial(UserSplit()), Trial(Switchback(360))]
+    platform = LivePlatform(n_viewers=60, n_authors=8, seed=1)
+    lengths = {"hours": 168, "before_hours": 24, "replications": 3, "seed": 2}
+    found = compare(platform, trials, strategy=Strategy(0.0), **lengths)
+    assert found.truth.estimate == 0
+    document, page, _ = written(tmp_path, found)
+    assert "the strategy does 0" in document["answer"][0]
+    assert "nan" not in page.words.lower()
+    assert re.search(r"known to [\d.]+ min", document["answer"][2])
+    table = document["sections"][1]["tables"]["comparison"]
+    assert [row["bias_share"] for row in table] == [None, None]
+    assert found.table["bias"].abs().max() > 0
 
 
 def triangulation(name="viewer split"):
@@ -398,21 +418,36 @@ def test_power_and_timeline_sections_show_the_effect_that_is_found(tmp_path, log
     )
     section = timeline_section(line, effect=0.02)
     assert section.sentences[0].endswith("is found from 14 days on.")
-    document, page, _ = written(tmp_path / "line", section)
+    document, page, drawn = written(tmp_path / "line", section)
     assert document["sections"][0]["tables"]["timeline"][0]["mde"] is None
+    dots = [(float(c.get("cx")), float(c.get("cy"))) for c in drawn[0].iter("circle")]
+    lines = [p.get("d") for p in drawn[0].iter() if p.get("class") == "line second dashed"]
+    ends = [float(n) for n in re.findall(r"[\d.]+", lines[-1])]
+    assert ends == [*dots[-2], *dots[-1]]  # no gap where the pilot ends
     assert "∞" in page.words
 
 
 def test_recommendation_sections_hold_the_table_the_frontier_and_the_plan(tmp_path, plan, log):
     found = recommend(log[["ts", "watch"]], outcome="watch", time="ts", effect=0.5)
-    document, page, _ = written(tmp_path, found)
+    document, page, drawn = written(tmp_path, found)
+    html = (tmp_path / "page.html").read_text("utf-8")
     keys = [section["key"] for section in document["sections"]]
     assert keys[:3] == ["designs", "frontier", "screening"]
     assert {"power", "calendar", "balance", "assumptions"} <= set(keys)
     rows = document["sections"][0]["tables"]["designs"]
     assert [row["design"] for row in rows] == found.table["design"].tolist()
-    assert document["answer"][0].startswith("Run ")
+    assert document["answer"][0].startswith("To tell an effect of 0.5 on watch from none,")
     assert str(found.best["design"]) in page.words
+    frontier = next(d for d in drawn if "Bias against error" in "".join(d.itertext()))
+    *others, ring, dot = frontier.iter()
+    assert [ring.get("class"), dot.get("class")] == ["ring", "dot"]  # on top of all else
+    assert [mark.text for mark in others].count(found.best["design"]) == 1
+    assert "ringed: recommended" in page.words
+    assert "psi 0.7" in page.words
+    assert not re.search(r"platform=|history=|schedule=|\{'", page.words)
+    empty = re.findall(r'<td class="([^"]*)" data-label="Not to be run"><span></span>', html)
+    assert empty
+    assert all("empty" in found for found in empty)
 
 
 def test_any_curve_has_a_section(tmp_path):

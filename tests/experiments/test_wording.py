@@ -23,7 +23,10 @@ from experiments.report.wording import (
     listed,
     p_equation,
     p_text,
+    percent,
+    signed,
     signed_percent,
+    whole_percent,
 )
 from experiments.study.study_result import PolicyReadout
 
@@ -50,6 +53,28 @@ def plain(text):
 )
 def test_digits_shows_three_significant_digits(number, text):
     assert plain(digits(number)) == text
+
+
+@pytest.mark.parametrize("number", [math.nan, math.inf, -math.inf])
+def test_numbers_that_are_none_read_as_a_dash(number):
+    for text in (digits, signed, percent, signed_percent, whole_percent):
+        assert text(number) == "\N{EN DASH}"
+    assert change_text(number, "min") == level_text(number, "%") == "\N{EN DASH}"
+
+
+@pytest.mark.parametrize(
+    ("share", "text"),
+    [
+        (0, "0 %"),
+        (1e-9, "< 1 %"),
+        (0.005, "< 1 %"),
+        (0.117, "12 %"),
+        (0.9951, "> 99 %"),
+        (1, "100 %"),
+    ],
+)
+def test_whole_percent_does_not_round_to_none_or_all(share, text):
+    assert plain(whole_percent(share)) == text
 
 
 @given(st.floats(1e-5, 1e12))
