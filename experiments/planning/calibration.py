@@ -10,9 +10,18 @@ import numpy as np
 import pandas as pd
 from scipy import optimize
 
-from causal.frame import Table, check_columns, column_names, fetch_arrow, open_table
+from causal.frame import (
+    Table,
+    check_columns,
+    column_names,
+    fetch_arrow,
+    in_memory_rows,
+    offenders,
+    open_table,
+    read_columns,
+)
 from causal.values import whole_number
-from experiments.rotations.instants import MINUTE
+from experiments.rotations.instants import MINUTE, read_times
 from recsys import Arms, LivePlatform, Strategy, flow_worlds
 from recsys.platform.draws import hourly_presence
 
@@ -100,10 +109,11 @@ def calibrate_platform(
     Raises
     ------
     ValueError
-        If a column is absent, minutes are negative, the log is shorter than three days or has fewer
-        than two viewers, or `n_viewers` is less than the log has.
+        If a column is absent or holds gaps, minutes are negative, infinite or all 0, the log is
+        empty, shorter than three days or has fewer than two viewers, or `n_viewers` is less than
+        the log has.
     TypeError
-        If `time` does not hold instants.
+        If `time` does not hold instants, or `watch` no numbers.
 
     Notes
     -----
@@ -181,29 +191,19 @@ def _observed(
     log: Table, viewer: str, author: str, time: str, watch: str, n_viewers: int | None
 ) -> _Moments:
     """Moments of the log, from three sums of it."""
-    check_columns(
-        column_names(log), {"viewer": viewer, "author": author, "time": time, "watch": watch}
-    )
-    rows = fetch_arrow(open_table(log, columns=[viewer, author, time, watch])).to_pandas()
-    if rows[[viewer, author, time, watch]].isna().to_numpy().any():
-        absent = rows.columns[rows.isna().any()].tolist()
-        raise ValueError(f"columns {absent} must be present in every row; drop or fill the gaps")
-    if not pd.api.types.is_datetime64_any_dtype(rows[time]):
-        raise TypeError(f"column {time!r} must hold instants; got {rows[time].dtype}: convert it")
-    minutes = rows[watch].to_numpy(dtype=np.float64)
-    if not (np.isfinite(minutes).all() and (minutes >= 0).all() and minutes.sum() > 0):
-        raise ValueError(f"column {watch!r} must hold minutes of 0 or more, not all 0")
-    stamps = pd.DatetimeIndex(rows[time]).as_unit("us").asi8
+    ids, minutes, stamps = _read(log, viewer, author, time, watch)
     hour = (stamps - stamps.min()) // (60 * MINUTE)
     n_hours = int(hour.max()) + 1
     if n_hours < _LEAST_HOURS:
         raise ValueError(f"the log must cover {_LEAST_HOURS} hours or more; it covers {n_hours}")
-    who, viewers = pd.factorize(rows[viewer])
-    whom, authors = pd.factorize(rows[author])
+    who, viewers = pd.factorize(ids[viewer])
+    whom, authors = pd.factorize(ids[author])
     total = len(viewers) if n_viewers is None else whole_number("n_viewers", n_viewers, 2)
-    if total < max(len(viewers), 2):
+    if total < 2:
+        raise ValueError(f"column {viewer!r} must hold two viewers or more; it holds {total}")
+    if total < len(viewers):
         raise ValueError(
-            f"n_viewers must be at least the log's {len(viewers)} viewers, and two; got {total}"
+            f"n_viewers must be at least the log's {len(viewers)} viewers; got {total}"
         )
     by_hour = np.bincount(hour, minutes, n_hours) / (60 * total)
     present = np.zeros((n_hours, len(authors)), dtype=bool)
@@ -223,6 +223,29 @@ def _observed(
         viewer_noise=_unexplained(halves) * n_hours / 48,
         **_hourly(by_hour),
     )
+
+
+def _read(
+    log: Table, viewer: str, author: str, time: str, watch: str
+) -> tuple[dict[str, NDArray[Any]], NDArray[np.float64], NDArray[np.int64]]:
+    """Ids by column, minutes and instants of the log, row by row."""
+    columns = {"viewer": viewer, "author": author, "time": time, "watch": watch}
+    wanted = check_columns(column_names(log), columns)
+    # one table in memory for all columns: an engine may hand out rows in another order each time
+    rows = log
+    if in_memory_rows(log) is None:
+        rows = fetch_arrow(open_table(log, columns=wanted))
+    found = read_columns(rows, numeric=[watch], labels=[viewer, author])
+    minutes = found.pop(watch)
+    if (negative := minutes < 0).any():
+        what = ("hold minutes of 0 or more", negative, minutes, "correct or drop them")
+        raise ValueError(offenders(f"column {watch!r}", *what))
+    if not minutes.any():
+        raise ValueError(f"column {watch!r} must hold minutes of watching; all are 0")
+    stamps, kind = read_times(rows, time)
+    if not kind.stamps:
+        raise TypeError(f"column {time!r} must hold instants; it holds numbers: convert it first")
+    return found, minutes, stamps
 
 
 def _live_share(presence: float) -> float:

@@ -11,7 +11,7 @@ from causal.values import is_number
 from experiments.designs.design import DualSided
 from experiments.designs.rotation import Switchback
 from experiments.simulation.simulation import simulate
-from experiments.simulation.trial_plan import ALPHA, share_error
+from experiments.simulation.trial_plan import ALPHA, check_platform, share_error
 from experiments.simulation.trials import Trial
 from recsys import Arms, Strategy, flow_worlds
 
@@ -61,6 +61,8 @@ def battle_power(
     ------
     ValueError
         If a share is outside [0, 1], or as `simulate`.
+    TypeError
+        If `platform` is no LivePlatform, or as `simulate`.
 
     Examples
     --------
@@ -70,9 +72,13 @@ def battle_power(
     >>> len(battle_power(small, shares=[0.0, 1.0], **given))
     4
     """
-    wrong = [s for s in shares if not (is_number(s) and 0 <= s <= 1)]
-    if wrong or not len(shares):
-        raise ValueError(f"shares must be in [0, 1], one or more; got {wrong or list(shares)}")
+    check_platform(platform)
+    given = list(shares) if isinstance(shares, list | tuple | range | np.ndarray) else []
+    wrong = [s for s in given if not (is_number(s) and 0 <= s <= 1)]
+    if wrong or not given:
+        raise ValueError(
+            f"shares must be in [0, 1], a list of one or more; got {wrong or shares!r:.100}"
+        )
     trials = [
         Trial(DualSided(salt="both"), name=_DIRECT, estimand="direct"),
         Trial(Switchback(1440), name=_SLICES),

@@ -68,7 +68,7 @@ class TrialPlan:
     def run(self, replications: int, *, seed: int, n_jobs: int, progress: bool) -> Records:
         """All replications; what does not fit the platform is refused before the work begins."""
         whole_number("replications", replications, 2)
-        _check_platform(self.platform)
+        check_platform(self.platform)
         for run in self._runs(self.platform, [0] * len(self.trials)):
             run.arms  # noqa: B018 — for its errors
         started = time.monotonic()
@@ -153,8 +153,8 @@ def checked_setting(hours: float, before_hours: float, tick_minutes: float) -> S
     return Setting(hours=hours, before_hours=before_hours, tick_minutes=tick_minutes)
 
 
-def _check_platform(platform: object) -> None:
-    """A platform to run trials on."""
+def check_platform(platform: object) -> None:
+    """Raise TypeError unless it is a platform to run trials on."""
     if not isinstance(platform, LivePlatform):
         raise TypeError(f"platform must be a LivePlatform; got {type(platform).__name__}")
 

@@ -23,7 +23,13 @@ def test_battle_power_of_the_direct_effect_falls_where_battles_tie_rooms_togethe
     assert found["mc_se"].gt(0).all()
 
 
-@pytest.mark.parametrize("shares", [[], [1.2], [-0.1, 0.5], ["all"]])
+@pytest.mark.parametrize("shares", [[], [1.2], [-0.1, 0.5], ["all"], 0.5, None, "all"])
 def test_battle_power_refuses_shares_that_are_none(shares):
     with pytest.raises(ValueError, match=r"shares must be in \[0, 1\]"):
         battle_power(PLATFORM, strategy=Strategy(0.1), shares=shares)
+
+
+@pytest.mark.parametrize("platform", [None, "mine"])
+def test_battle_power_refuses_what_is_no_platform(platform):
+    with pytest.raises(TypeError, match="platform must be a LivePlatform; got"):
+        battle_power(platform, strategy=Strategy(0.1))

@@ -5,6 +5,8 @@ from pathlib import Path
 
 import numpy as np
 import pandas as pd
+import polars as pl
+import pyarrow as pa
 import pytest
 
 from experiments import calibrate_platform
@@ -98,8 +100,31 @@ def test_calibrate_platform_sees_sessions():
     ("change", "arguments", "error", "message"),
     [
         (lambda f: f.drop(columns="watch"), {}, ValueError, "'watch'"),
-        (lambda f: f.assign(watch=-1.0), {}, ValueError, "column 'watch' must hold minutes"),
-        (lambda f: f.assign(watch=np.nan), {}, ValueError, "must be present in every row"),
+        (
+            lambda f: f.assign(watch=-1.0),
+            {},
+            ValueError,
+            r"'watch' must hold minutes of 0 or m.*-1",
+        ),
+        (lambda f: f.assign(watch=0.0), {}, ValueError, "'watch' must hold .* watching; all are 0"),
+        (lambda f: f.assign(watch=np.nan), {}, ValueError, r"'watch' must be present .* rows 0"),
+        (lambda f: f.assign(watch=np.inf), {}, ValueError, "'watch' must be finite; .* rows 0"),
+        (lambda f: f.assign(watch="4"), {}, TypeError, "'watch' must hold numbers; it holds .*'4'"),
+        (lambda f: f.assign(author_id=None), {}, ValueError, "column 'author_id' must be present"),
+        (lambda f: f.assign(timestamp=pd.NaT), {}, ValueError, "'timestamp' must be present"),
+        (
+            lambda f: f.assign(timestamp="noon"),
+            {},
+            TypeError,
+            "'timestamp' .* must hold timestamps",
+        ),
+        (
+            lambda f: f.assign(viewer_id=1),
+            {},
+            ValueError,
+            "'viewer_id' must hold two viewers or mo",
+        ),
+        (lambda f: f[:0], {}, ValueError, "the table is empty"),
         (lambda f: f.assign(timestamp=1), {}, TypeError, "column 'timestamp' must hold instants"),
         (lambda f: f[f["timestamp"] < "2026-03-03"], {}, ValueError, "72 hours or more"),
         (lambda f: f, {"n_viewers": 10}, ValueError, "n_viewers must be at least"),
@@ -109,6 +134,14 @@ def test_calibrate_platform_sees_sessions():
 def test_calibrate_platform_refuses_logs_that_tell_nothing(change, arguments, error, message):
     with pytest.raises(error, match=message):
         calibrate_platform(change(LOG), **arguments)
+
+
+def test_calibrate_platform_reads_any_kind_of_table(tmp_path):
+    LOG.to_parquet(tmp_path / "log.parquet")
+    kinds = (pl.from_pandas(LOG).lazy(), pa.Table.from_pandas(LOG), tmp_path / "log.parquet")
+    expected = calibrate_platform(LOG, seed=3).fit
+    for kind in kinds:
+        pd.testing.assert_frame_equal(calibrate_platform(kind, seed=3).fit, expected)
 
 
 def test_as_platform_refuses_anything_else():
