@@ -40,7 +40,9 @@ def write_file(path: Path, data: bytes) -> None:
     try:
         _write(staged, data)
         staged.replace(path)
-    except BaseException:
+    except BaseException as error:
+        if isinstance(error, OSError) and error.filename is not None:
+            error.filename = str(path)  # what the caller asked for, not what it waits under
         staged.unlink(missing_ok=True)
         raise
 

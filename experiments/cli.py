@@ -221,6 +221,7 @@ def plan(  # noqa: PLR0913 — columns and constraints, each by name
     Writes plan.html, plan.json, schedule.csv and table.parquet; the path of the page is the last
     line on stdout.
     """
+    from experiments.planning.pilot_plan import Wishes, in_options, plan_from_pilot  # noqa: PLC0415 — loaded only when used
     from experiments.planning.recommendation import Constraints  # noqa: PLC0415 — loaded only when used
 
     try:
@@ -235,13 +236,18 @@ def plan(  # noqa: PLR0913 — columns and constraints, each by name
             max_treated_share=max_treated_share,
         )
     except ValueError as error:
-        raise typer.BadParameter(str(error)) from error
+        raise typer.BadParameter(in_options(str(error))) from error
     if effect == 0 or effect != effect or abs(effect) == float("inf"):
         raise typer.BadParameter(f"--effect must be a number other than 0; got {effect:g}")
     if days > max_days:
         raise typer.BadParameter(f"--days must be at most --max-days {max_days:g}; got {days:g}")
-    from experiments.planning.pilot_plan import Wishes, plan_from_pilot  # noqa: PLC0415 — loaded only when used
-
+    if n_regions > 1 and unit is None:
+        raise typer.BadParameter(f"--n-regions {n_regions} needs --unit, the column of the region")
+    if history is None and not (viewers or authors or time_slices):
+        raise typer.BadParameter(
+            "--no-viewers --no-authors --no-time-slices leave nothing to draw by lot; allow one of "
+            "them, or give past data as --history, on which launches can be tried"
+        )
     wishes = Wishes(
         outcome=outcome,
         time=time,
@@ -321,5 +327,7 @@ def _complaint(error: BaseException) -> tuple[int, str]:
     if isinstance(error, OSError):
         where = f"{error.filename}: " if error.filename is not None else ""
         return WRITING, f"{where}the report could not be written: {error.strerror or error}"
-    text = f"unforeseen {type(error).__name__}: {error}; LIVELIFT_DEBUG=1 shows the traceback"
+    where = "".join(f"; {note}" for note in getattr(error, "__notes__", ())[:1])
+    said = f"unforeseen {type(error).__name__}: {error}{where}"
+    text = f"{said}; LIVELIFT_DEBUG=1 shows the traceback"
     return UNFORESEEN, text

@@ -48,7 +48,7 @@ def read_schedule(path: str | Path) -> Schedule:
     source = Path(path)
     suffix = _suffix(source)
     try:
-        with source.open(encoding="utf-8", newline="") as file:
+        with source.open(encoding="utf-8-sig", newline="") as file:
             text = file.read()
         content = json.loads(text) if suffix == ".json" else _from_csv(text)
     except FileNotFoundError:

@@ -220,6 +220,11 @@ def share_response(
     check_one_of(degree, "degree", (1, 2))
     means = open_cells(frame, outcome=outcome, arm=arm, share=share, cell=cell)
     shares = [np.unique(means.share[means.arm == k]) for k in (0, 1)]
+    if not min(map(len, shares)):
+        only = 1 if len(shares[1]) else 0
+        raise ValueError(
+            f"column {arm!r} must hold both arms; it holds only {only}: give a log of both"
+        )
     if min(map(len, shares)) < degree + 1:
         raise ValueError(
             f"degree {degree} needs {degree + 1} values of share {share!r} in each arm; control "

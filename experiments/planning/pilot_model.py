@@ -209,8 +209,8 @@ def _check_arms(frame: Table, treatment: str) -> None:
         raise ValueError(f"column {treatment!r} must hold 0 and 1; got {strange}: recode it")
     if len(arms) < 2:
         raise ValueError(
-            f"column {treatment!r} must hold both arms; it holds only {arms[0]:g}: a pilot without "
-            "treatment has treatment=None"
+            f"column {treatment!r} must hold both arms; it holds only {arms[0]:g}: where nobody "
+            "changed arms, plan without a column of treatment"
         )
 
 

@@ -6,9 +6,10 @@ import difflib
 import hashlib
 import importlib.metadata
 import platform as machine
+import re
 import tempfile
 import warnings
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -29,6 +30,15 @@ if TYPE_CHECKING:
     from experiments.planning.recommendation import Constraints
 
 _COLUMNS = ("outcome", "time", "treatment", "unit")
+_OPTIONS = {
+    name: f"--{name.replace('_', '-')}"
+    for name in ("min_slice_minutes", "max_slice_minutes", "max_days", "max_treated_share")
+} | {
+    "n_regions": "--n-regions",
+    r"unit=": "--unit",
+    r"schedule=": "--pilot-schedule",
+    r"history=": "--history",
+}
 _VERSIONED = ("numpy", "pandas", "pyarrow", "scipy")
 
 
@@ -113,9 +123,16 @@ def _recommended(
         try:
             found = recommend([str(path) for path in files.values()], **options)
         except (ValueError, TypeError) as error:
-            raise DataError(f"{pilot}: {error}") from error
+            raise DataError(f"{pilot}: {in_options(str(error))}") from error
     said = [str(w.message) for w in caught if issubclass(w.category, EstimationWarning)]
     return found, tuple(dict.fromkeys(said))
+
+
+def in_options(message: str) -> str:
+    """A message of `recommend` with the command's options in place of its arguments."""
+    for argument, option in _OPTIONS.items():
+        message = re.sub(rf"(?<!['\w]){argument}(?!['\w])", option, message)
+    return message
 
 
 def _check_columns(pilot: str, files: Mapping[str, Path], wishes: Wishes) -> None:
@@ -165,7 +182,15 @@ def _facts(files: Mapping[str, Path], wishes: Wishes) -> dict[str, str]:
     return {
         "Pilot": "; ".join(sums),
         "Asked": ", ".join(f"{name} {value}" for name, value in asked.items() if value is not None),
-        "Constraints": repr(wishes.constraints),
+        "Constraints": ", ".join(
+            f"{name.replace('_', ' ')} {_shown(value)}"
+            for name, value in asdict(wishes.constraints).items()
+        ),
         "Seed": str(wishes.seed),
         "Versions": ", ".join(f"{name} {version}" for name, version in versions.items()),
     }
+
+
+def _shown(value: float) -> str:
+    """A constraint: yes, no, or a number."""
+    return ("no", "yes")[value] if isinstance(value, bool) else f"{value:g}"

@@ -80,7 +80,10 @@ class Run:
     @cached_property
     def arms(self) -> Arms:
         """Who is treated."""
-        arms = self._thrown()
+        try:
+            arms = self._thrown()
+        except ValueError as error:
+            raise ValueError(f"{self.trial.label}: {error}") from error
         if not self.flipped:
             return arms
         names = [n for n in ("viewer", "author", "time") if np.ndim(getattr(arms, n)) > 0]
@@ -227,13 +230,13 @@ class ScheduledRun(Run):
         design, regions = self.design, self.platform.n_regions
         if design.regions is not None and len(design.regions) != regions:
             raise ValueError(
-                f"{self.trial.label}: regions must name the platform's {regions} regions in their "
+                f"regions must name the platform's {regions} regions in their "
                 f"order; got {len(design.regions)}"
             )
         step = design.period_minutes if getattr(design, "points", None) else design.slice_minutes
         if step < self.setting.tick_minutes:
             raise ValueError(
-                f"{self.trial.label}: slices of {step:g} minutes need ticks of as much or less; "
+                f"slices of {step:g} minutes need ticks of as much or less; "
                 f"tick_minutes is {self.setting.tick_minutes:g}"
             )
         days = self.setting.hours / 24
@@ -259,7 +262,7 @@ class SwitchbackRun(ScheduledRun):
         ends = ticks.searchsorted(plan.table["end"])
         if (empty := first >= ends).any():
             raise ValueError(
-                f"{self.trial.label}: {int(empty.sum())} slices have no tick that starts after the "
+                f"{int(empty.sum())} slices have no tick that starts after the "
                 f"burn-in; tick_minutes is {self.setting.tick_minutes:g}: take shorter ticks"
             )
         return plan

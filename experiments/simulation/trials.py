@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Protocol, TypeAlias, runtime_checkable
 
+from causal.frame import check_one_of
 from experiments.designs.design import AuthorSplit, ClusterSplit, DualSided, UserSplit
 from experiments.designs.rotation import Saturation, Switchback
 
@@ -95,9 +96,11 @@ class Trial:
             )
         if self.analysis is not None and not callable(self.analysis):
             raise TypeError(f"analysis must be callable; got {self.analysis!r:.100}")
-        allowed = _ESTIMANDS if isinstance(self.design, DualSided) else ("total",)
-        if self.estimand not in allowed:
-            raise ValueError(f"estimand must be one of {allowed}; got {self.estimand!r}")
+        if not isinstance(self.design, DualSided) and self.estimand != "total":
+            raise ValueError(
+                f"estimand must be 'total', except of a dual-sided trial; got {self.estimand!r}"
+            )
+        check_one_of(self.estimand, "estimand", _ESTIMANDS)
         if isinstance(self.design, UserSplit) and len(self.design.arms) > 2:
             raise ValueError(f"a trial has two arms; got {self.design.arms}")
 

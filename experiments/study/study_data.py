@@ -31,6 +31,8 @@ if TYPE_CHECKING:
     from experiments.study.study_roles import Place
     from experiments.study.study_schema import Scalar, Study
 
+_TEXT_FILES = (".csv", ".tsv", ".txt")
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Source:
@@ -187,6 +189,11 @@ def read_schema(name: str, path: Path) -> pa.Schema:
     DataError
         If it is torn or not Parquet.
     """
+    if path.suffix.lower() in _TEXT_FILES:
+        raise DataError(
+            f"{name}: must be a Parquet file; make one of this: pandas.read_csv(..., "
+            "parse_dates=[...]).to_parquet(...)"
+        )
     try:
         return pq.read_schema(path)
     except (OSError, pa.ArrowException) as error:

@@ -9,6 +9,7 @@ import signal
 import subprocess
 import sys
 import time
+from unittest.mock import Mock
 
 import numpy as np
 import pandas as pd
@@ -310,6 +311,16 @@ def test_interrupting_exits_with_130_in_one_line(folder):
         _, err = process.communicate(timeout=30)
         os.close(writer)
     assert (process.returncode, err.decode().strip()) == (130, "livelift: interrupted")
+
+
+def test_the_unforeseen_says_where_it_happened(monkeypatch, capsys):
+    error = RuntimeError("singular")
+    error.add_note("in the analysis of trial 'mine'")
+    monkeypatch.setattr(cli, "app", Mock(side_effect=error))
+    with pytest.raises(SystemExit):
+        cli.main()
+    said = "unforeseen RuntimeError: singular; in the analysis of trial 'mine'; LIVELIFT_DEBUG=1"
+    assert capsys.readouterr().err.startswith(f"livelift: {said}")
 
 
 def test_the_unforeseen_is_one_line_that_says_how_to_get_the_traceback(monkeypatch, capsys):

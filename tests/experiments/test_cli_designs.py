@@ -33,6 +33,7 @@ data: {log: "log/*.parquet"}
 experiment: {arm: arm}
 metrics: {ctr: {kind: mean, outcome: click}}
 """
+NOTHING = ["--no-viewers", "--no-authors", "--no-time-slices"]
 SET = ["DONE", "comparison.parquet", "estimates.parquet", "report.html", "report.json"]
 
 
@@ -103,7 +104,7 @@ def test_simulate_warns_of_equal_salts_in_one_line(livelift, folder):
         (
             "simulate",
             STUDY.replace("hours: 96", "hours: 5"),
-            "study.yaml: 0.208333 days must hold two slices or more",
+            "study.yaml: switchback 6 h, burn-in 2 h: 0.208333 days must hold two slices or more",
         ),
         (
             "simulate",
@@ -138,7 +139,15 @@ def test_a_study_of_the_wrong_kind_is_one_line_and_exit_code_2(
         ),
         (
             ["plan", "p", "--outcome", "y", "--time", "t", "--effect", "1", "--n-regions", "0"],
-            "n_regions must be a whole number",
+            "--n-regions must be a whole number",
+        ),
+        (
+            ["plan", "p", "--outcome", "y", "--time", "t", "--effect", "1", "--n-regions", "2"],
+            "--n-regions 2 needs --unit, the column of the region",
+        ),
+        (
+            ["plan", "p", "--outcome", "y", "--time", "t", "--effect", "1", *NOTHING],
+            "--no-viewers --no-authors --no-time-slices leave nothing to draw by lot",
         ),
     ],
 )
@@ -212,6 +221,25 @@ def test_a_bad_pilot_is_one_line_and_exit_code_3(livelift, pilot, old, new, expe
     code, out, err = livelift(*[new if a == old else a for a in arguments], cwd=pilot)
     assert (code, out, len(err)) == (3, "", 1)
     assert err[0].startswith(f"livelift: {expected}")
+
+
+def test_a_bad_pilot_is_told_of_in_options_and_words_of_the_command(livelift, pilot):
+    log = pd.read_parquet(pilot / "pilot.parquet")
+    log.to_csv(pilot / "pilot.csv", index=False)
+    log.assign(arm=1).to_parquet(pilot / "one.parquet")
+    asked = ["--outcome", "watch", "--time", "ts", "--effect", "1"]
+    lengths = ["--min-slice-minutes", "35", "--max-slice-minutes", "50", *NOTHING[:2]]
+    for arguments, expected in (
+        (["pilot.csv"], "pilot.csv: must be a Parquet file; make one of this: pandas.read_csv("),
+        (["one.parquet", "--treatment", "arm"], "holds only 1: where nobody changed arms, plan wi"),
+        (
+            ["pilot.parquet", *lengths],
+            "no slices of --min-slice-minutes to --max-slice-minutes, 35",
+        ),
+    ):
+        code, out, err = livelift("plan", *arguments, *asked, cwd=pilot)
+        assert (code, out, len(err)) == (3, "", 1)
+        assert expected in err[0]
 
 
 def test_a_torn_pilot_or_schedule_is_exit_code_3(livelift, pilot):

@@ -364,6 +364,21 @@ def test_save_and_load_refuse_other_suffixes_and_absent_files(tmp_path):
         Schedule.load(tmp_path / "plan.json")
 
 
+@pytest.mark.parametrize("suffix", [".json", ".csv"])
+def test_load_takes_the_mark_that_spreadsheets_put_before_a_text(suffix, tmp_path):
+    path = tmp_path / f"plan{suffix}"
+    plan().save(path)
+    path.write_bytes(b"\xef\xbb\xbf" + path.read_bytes())
+    assert Schedule.load(path) == plan()
+
+
+def test_save_into_a_folder_that_is_absent_names_the_file_that_was_asked_for(tmp_path):
+    path = tmp_path / "absent" / "plan.csv"
+    with pytest.raises(FileNotFoundError) as caught:
+        plan().save(path)
+    assert caught.value.filename == str(path)
+
+
 def test_save_that_fails_leaves_the_older_file(tmp_path, monkeypatch):
     path = tmp_path / "plan.json"
     plan().save(path)

@@ -235,7 +235,7 @@ def test_share_response_warns_of_few_cells_and_of_constants():
         (lambda r: r.assign(share=r["share"] + 0.01 * (r.index == 3)), "share 'share' must be constant within cell 'cell'; 1 of 24 change it, e.g. 0; give"),  # noqa: E501
         (lambda r: r.assign(share=np.where(r["cell"] == 0, 0.0, r["share"])), "must be above 0 in treated rows and below 1 in control rows; 4 rows are not"),  # noqa: E501
         (lambda r: r.assign(share=0.5), "degree 1 needs 2 values of share 'share' in each arm; control has 1, treatment 1; add shares"),  # noqa: E501
-        (lambda r: r.assign(arm=1), "control has 0, treatment 3"),
+        (lambda r: r.assign(arm=1), "column 'arm' must hold both arms; it holds only 1"),
         (lambda r: r[r["cell"].isin([int(r.loc[r["share"] == s, "cell"].min()) for s in (0.1, 0.9)])], "cells 'cell' are too few: one alone"),  # noqa: E501
         (lambda r: r.assign(y=1e200 * r["y"]), "column 'y' must have squares within a double"),
         (lambda r: r.assign(y=np.nan), r"column 'y' must be present \(not missing\)"),

@@ -123,7 +123,7 @@ def test_trial_sections_have_the_arguments_of_their_designs(design):
         (
             "salt: b}",
             "salt: b, estimand: direct}",
-            "line 7: trials.1: estimand must be one of ('total',); got 'direct'",
+            "line 7: trials.1: estimand must be 'total', except of a dual-sided trial; got ",
         ),
         (
             "salt: b}",

@@ -180,7 +180,7 @@ def test_null_strategy_leaves_nothing_but_noise_to_read():
     [
         ({"design": "user_split"}, TypeError, "design must be a UserSplit"),
         ({"design": UserSplit(), "analysis": 3}, TypeError, "analysis must be callable"),
-        ({"design": UserSplit(), "estimand": "direct"}, ValueError, "estimand must be one of"),
+        ({"design": UserSplit(), "estimand": "direct"}, ValueError, "must be 'total', except of a"),
         ({"design": DualSided(), "estimand": "x"}, ValueError, "estimand must be one of"),
         (
             {"design": UserSplit(arms=("a", "b", "c"), shares=(0.4, 0.3, 0.3))},
