@@ -14,34 +14,117 @@ if TYPE_CHECKING:
     from causal.decisions.weights import WeightDiagnostics
     from causal.effect import Effect, EffectCurve, EstimationWarning
     from causal.moments import Moments, group_moments, unit_cube
+    from causal.panel.cohort_moments import PanelMoments, panel_moments
+    from causal.panel.decomposition import (
+        BaconDecomposition,
+        TwfeWeights,
+        bacon_decomposition,
+        twfe_weights,
+    )
+    from causal.panel.design import PanelDesign, panel_design
+    from causal.panel.did import diff_in_diff, event_study
+    from causal.panel.event_study import EventStudy
+    from causal.panel.few_clusters import ClusterTest, few_cluster_test
+    from causal.panel.fixed_effects import fixed_effects
+    from causal.panel.honest import HonestDid, honest_did
+    from causal.panel.imputation import imputation_effects
+    from causal.panel.interacted import sun_abraham
+    from causal.panel.matrix_completion import FactorEffects, factor_effects
+    from causal.panel.pretrend import (
+        Equivalence,
+        PretrendPower,
+        pretrend_equivalence,
+        pretrend_power,
+    )
+    from causal.panel.strata import StratifiedDid, stratified_did
+    from causal.panel.synthetic_did import SyntheticDiffInDiff, synthetic_diff_in_diff
+    from causal.panel.triple import triple_diff
 
 __all__ = [
+    "BaconDecomposition",
+    "ClusterTest",
     "Effect",
     "EffectCurve",
+    "Equivalence",
     "EstimationWarning",
+    "EventStudy",
+    "FactorEffects",
+    "HonestDid",
     "Moments",
+    "PanelDesign",
+    "PanelMoments",
     "PolicyValue",
+    "PretrendPower",
+    "StratifiedDid",
+    "SyntheticDiffInDiff",
+    "TwfeWeights",
     "WeightDiagnostics",
+    "bacon_decomposition",
+    "diff_in_diff",
+    "event_study",
+    "factor_effects",
+    "few_cluster_test",
+    "fixed_effects",
     "group_moments",
+    "honest_did",
+    "imputation_effects",
     "logged_policy_value",
     "off_policy_lift",
     "off_policy_value",
+    "panel_design",
+    "panel_moments",
+    "pretrend_equivalence",
+    "pretrend_power",
     "slate_value",
+    "stratified_did",
+    "sun_abraham",
+    "synthetic_diff_in_diff",
+    "triple_diff",
+    "twfe_weights",
     "unit_cube",
 ]
 
 _HOMES = {
+    "BaconDecomposition": "causal.panel.decomposition",
+    "ClusterTest": "causal.panel.few_clusters",
     "Effect": "causal.effect",
     "EffectCurve": "causal.effect",
+    "Equivalence": "causal.panel.pretrend",
     "EstimationWarning": "causal.effect",
+    "EventStudy": "causal.panel.event_study",
+    "FactorEffects": "causal.panel.matrix_completion",
+    "HonestDid": "causal.panel.honest",
     "Moments": "causal.moments",
+    "PanelDesign": "causal.panel.design",
+    "PanelMoments": "causal.panel.cohort_moments",
     "PolicyValue": "causal.decisions.policy_result",
+    "PretrendPower": "causal.panel.pretrend",
+    "StratifiedDid": "causal.panel.strata",
+    "SyntheticDiffInDiff": "causal.panel.synthetic_did",
+    "TwfeWeights": "causal.panel.decomposition",
     "WeightDiagnostics": "causal.decisions.weights",
+    "bacon_decomposition": "causal.panel.decomposition",
+    "diff_in_diff": "causal.panel.did",
+    "event_study": "causal.panel.did",
+    "factor_effects": "causal.panel.matrix_completion",
+    "few_cluster_test": "causal.panel.few_clusters",
+    "fixed_effects": "causal.panel.fixed_effects",
     "group_moments": "causal.moments",
+    "honest_did": "causal.panel.honest",
+    "imputation_effects": "causal.panel.imputation",
     "logged_policy_value": "causal.decisions.logged_policy",
     "off_policy_lift": "causal.decisions.off_policy",
     "off_policy_value": "causal.decisions.off_policy",
+    "panel_design": "causal.panel.design",
+    "panel_moments": "causal.panel.cohort_moments",
+    "pretrend_equivalence": "causal.panel.pretrend",
+    "pretrend_power": "causal.panel.pretrend",
     "slate_value": "causal.decisions.slates",
+    "stratified_did": "causal.panel.strata",
+    "sun_abraham": "causal.panel.interacted",
+    "synthetic_diff_in_diff": "causal.panel.synthetic_did",
+    "triple_diff": "causal.panel.triple",
+    "twfe_weights": "causal.panel.decomposition",
     "unit_cube": "causal.moments",
 }
 

@@ -46,11 +46,13 @@ class EngineRows:
         numeric: Mapping[str, str],
         labels: Mapping[str, str],
         *,
+        raw: Mapping[str, str] | None = None,
         finite: bool = True,
     ) -> EngineRows:
-        """Cast, check in one pass, and alias the columns of an opened table."""
+        """Cast, check in one pass, and alias the columns of an opened table; `raw` ones as is."""
         plain = {a: _engine_number(table, name) for a, name in numeric.items()}
         plain |= {a: _engine_label(table, name) for a, name in labels.items()}
+        plain |= {a: table[name] for a, name in (raw or {}).items()}
         cast = table.select(**plain)
         missing, holding_nan = _checked(table, cast, numeric, labels, finite=finite)
         gaps = {a: cast[a].isnan().ifelse(None, cast[a]) for a in holding_nan}

@@ -33,7 +33,7 @@ if TYPE_CHECKING:
 # these kinds of table share no base class that could be named without importing them all
 Table: TypeAlias = Any
 
-_Column: TypeAlias = "pd.Series[Any] | pa.Array | pa.ChunkedArray"
+Column: TypeAlias = "pd.Series[Any] | pa.Array | pa.ChunkedArray"
 
 _SHOWN = 5
 
@@ -219,7 +219,7 @@ def read_columns(
     wanted = check_columns(
         column_names(data), {"columns": list(dict.fromkeys([*numeric, *labels]))}
     )
-    column = _column_reader(data, wanted)
+    column = column_reader(data, wanted)
     keep = missing == "keep"
     arrays = {name: _numbers(name, column(name), keep=keep) for name in numeric}
     arrays |= {
@@ -374,7 +374,7 @@ def in_memory_rows(data: Table) -> int | None:
     return None
 
 
-def _column_reader(data: Table, wanted: Sequence[str]) -> Callable[[str], _Column]:
+def column_reader(data: Table, wanted: Sequence[str]) -> Callable[[str], Column]:
     """How to get one column: a pandas Series as it is, anything else as Arrow."""
     kind = _kind(data)
     if kind == "pandas":
@@ -423,7 +423,7 @@ def _arrow_array(name: str, values: pd.Series[Any]) -> pa.Array | pa.ChunkedArra
         ) from None
 
 
-def _decoded(name: str, column: _Column) -> pa.Array:
+def decoded_column(name: str, column: Column) -> pa.Array:
     """Arrow array without chunks and without dictionary encoding."""
     array = column if isinstance(column, pa.Array | pa.ChunkedArray) else _arrow_array(name, column)
     if isinstance(array, pa.ChunkedArray):
@@ -433,13 +433,13 @@ def _decoded(name: str, column: _Column) -> pa.Array:
     return array.dictionary_decode() if pa.types.is_dictionary(array.type) else array
 
 
-def _numbers(name: str, column: _Column, *, keep: bool) -> NDArray[np.float64]:
+def _numbers(name: str, column: Column, *, keep: bool) -> NDArray[np.float64]:
     """A column as float64, finite, with NaN for missing."""
     dtype = getattr(column, "dtype", None)
     if isinstance(dtype, np.dtype) and dtype.kind in "iufb":
         values = column.to_numpy().astype(np.float64, copy=False)
     else:
-        values = _arrow_numbers(name, _decoded(name, column))
+        values = _arrow_numbers(name, decoded_column(name, column))
     infinite = np.isinf(values)
     if infinite.any():
         raise ValueError(
@@ -475,12 +475,12 @@ def _is_number(kind: pa.DataType) -> bool:
     return bool(pa.types.is_integer(kind) or pa.types.is_floating(kind))
 
 
-def _labels(name: str, column: _Column, *, keep: bool) -> NDArray[Any]:
+def _labels(name: str, column: Column, *, keep: bool) -> NDArray[Any]:
     """A column as labels: int64, bool, float64 or text."""
     dtype = getattr(column, "dtype", None)
     if isinstance(dtype, np.dtype) and dtype.kind in "iub":
         return tidy_labels(column.to_numpy())
-    array = _decoded(name, column)
+    array = decoded_column(name, column)
     absent = np.asarray(array.is_null(nan_is_null=True).to_numpy(zero_copy_only=False))
     if absent.any() and not keep:
         values = np.full(len(array), "missing", dtype=object)

@@ -339,7 +339,7 @@ def _fit(
         centred[constant] = False
     x_scaled = _standardised(Xu.T, wu, centred)
     y_scaled = _standardised(yu[None, :], wu, np.array([constant is not None]))
-    qr = _independent_part(x_scaled.rows)
+    qr = independent_part(x_scaled.rows)
     kept, center = qr.kept, x_scaled.center[qr.kept]
     dropped = tuple(name for j, name in enumerate(names) if j not in kept)
     _warn_dropped(dropped)
@@ -396,7 +396,7 @@ def _constant_column(X: NDArray[np.float64]) -> int | None:
     return int(found[0]) if len(found) else None
 
 
-def _independent_part(Z: NDArray[np.float64]) -> _Independent:
+def independent_part(Z: NDArray[np.float64]) -> _Independent:
     """QR of unit-norm rows Z' that add a direction to those before them; overwrites Z."""
     Q, R = linalg.qr(Z.T, mode="economic", overwrite_a=True, check_finite=False)
     basis, kept = np.zeros((len(R), 0)), []

@@ -26,7 +26,7 @@ from causal.parquet import read_schema
 from causal.rows import EngineRows, Expression, Rows, column, combined_codes, open_rows, present
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Mapping, Sequence
 
     import ibis.expr.types as ir
     from numpy.typing import NDArray
@@ -345,7 +345,7 @@ def group_moments(
         )
     names = _checked_names(data, columns, by, unit, weight)
     rows = open_rows(data, numeric=names.numeric, labels=names.labels)
-    _no_gaps(rows, names.numeric)
+    refuse_gaps(rows, names.numeric)
     if weight is not None:
         what = {"name": f"weight {weight!r}", "rule": "be >= 0", "do": "drop or correct them"}
         rows.refuse(lambda c: c["weight"] < 0, "weight", **what)
@@ -410,7 +410,7 @@ def unit_cube(data: Table, *, columns: Sequence[str], by: Sequence[str], unit: s
     names = _checked_names(data, columns, by, unit, None)
     table = open_table(data, columns=[*columns, *by, unit])
     rows = EngineRows.opened(table, names.numeric, names.labels)
-    _no_gaps(rows, names.numeric)
+    refuse_gaps(rows, names.numeric)
     cube = rows.grouped_table([*names.by, "unit"], {c: column(c) for c in names.values})
     aliases = {**names.labels, **names.numeric}
     cube = cube.select(*aliases, cube["n"].cast("int64").name("n"))
@@ -516,8 +516,8 @@ def _checked_names(
     return _Names(numeric, labels, values, keys)
 
 
-def _no_gaps(rows: Rows, numeric: dict[str, str]) -> None:
-    """Raise unless every number is there."""
+def refuse_gaps(rows: Rows, numeric: Mapping[str, str]) -> None:
+    """Raise unless every number of these (alias to column's name) is there."""
     for alias, name in numeric.items():
         if rows.n_missing(alias):
             what = {"rule": "be present (not missing)", "do": "drop or fill them"}

@@ -1,7 +1,8 @@
-"""Every drawing of the results; the only module that imports matplotlib."""
+"""Drawings of effects, curves and designs; those of panels are in `causal.panel`."""
 
 from __future__ import annotations
 
+import math
 from typing import TYPE_CHECKING
 
 import matplotlib.pyplot as plt
@@ -20,9 +21,26 @@ if TYPE_CHECKING:
     from causal.effect import Effect, EffectCurve
 
 
+_FAR = 3.0  # times the upper quartile of designs: drawn at the edge
+_PER_LETTER, _LINE = 4.6, 11.0  # width and height of small text, in points
+_INDEX_WORDS = {
+    "burn_in": "burn-in",
+    "carryover": "carry-over",
+    "event_time": "event time",
+    "since_switch": "since the switch",
+}
+
+
+def legend_above(ax: Axes, n_columns: int = 3) -> None:
+    """The legend above the axes, where it covers nothing that was drawn."""
+    ax.legend(
+        frameon=False, loc="lower left", bbox_to_anchor=(0, 1), ncols=n_columns, fontsize="small"
+    )
+
+
 def draw_effect(effect: Effect, ax: Axes | None = None, *, level: float = 0.95) -> Axes:
     """Draw one estimate with its interval and a line at no effect."""
-    ax = plt.subplots(figsize=(6, 1.6))[1] if ax is None else ax
+    ax = plt.subplots(figsize=(6, 1.6), layout="constrained")[1] if ax is None else ax
     low, high = effect.conf_int(level)
     ax.axvline(0, color="0.6", linewidth=1)
     ax.plot([low, high], [0, 0], color="C0", linewidth=2)
@@ -35,7 +53,7 @@ def draw_effect(effect: Effect, ax: Axes | None = None, *, level: float = 0.95) 
 
 def draw_curve(curve: EffectCurve, ax: Axes | None = None, *, level: float = 0.95) -> Axes:
     """Draw a curve with its pointwise intervals as bars and its simultaneous band as thin bars."""
-    ax = plt.subplots(figsize=(7, 4))[1] if ax is None else ax
+    ax = plt.subplots(figsize=(7, 4), layout="constrained")[1] if ax is None else ax
     numeric = all(
         isinstance(label, int | float) and not isinstance(label, bool) for label in curve.index
     )
@@ -49,9 +67,11 @@ def draw_curve(curve: EffectCurve, ax: Axes | None = None, *, level: float = 0.9
         ax.set_xticks(x, [str(label) for label in curve.index], parse_math=False)
     elif all(isinstance(label, int) for label in curve.index):
         ax.xaxis.set_major_locator(MaxNLocator(integer=True))  # there is no day 1.5
-    ax.set_xlabel(curve.index_name, parse_math=False)
+    unit = curve.details.get("index_unit")
+    name = _INDEX_WORDS.get(curve.index_name, curve.index_name)
+    ax.set_xlabel(f"{name} ({unit})" if unit else name, parse_math=False)
     ax.set_ylabel(estimand_in_words(curve.estimand), parse_math=False)
-    ax.legend(frameon=False, loc="lower left", bbox_to_anchor=(0, 1), ncols=2)  # beside no bar
+    legend_above(ax)
     return ax
 
 
@@ -62,7 +82,7 @@ def draw_power(
 
     `mde` is the effect that has the power `power`; None leaves its line out.
     """
-    ax = plt.subplots(figsize=(7, 4))[1] if ax is None else ax
+    ax = plt.subplots(figsize=(7, 4), layout="constrained")[1] if ax is None else ax
     sorted_ = table.sort_values("effect")
     x, y, error = (sorted_[name].to_numpy(dtype=float) for name in ("effect", "power", "mc_se"))
     ax.fill_between(x, y - 2 * error, y + 2 * error, color="C0", alpha=0.25, linewidth=0)
@@ -84,7 +104,7 @@ def draw_mde_timeline(table: pd.DataFrame, ax: Axes | None = None) -> Axes:
     Takes what `mde_timeline` returned: columns days, mde and extrapolated; infinite effects are
     left out.
     """
-    ax = plt.subplots(figsize=(7, 4))[1] if ax is None else ax
+    ax = plt.subplots(figsize=(7, 4), layout="constrained")[1] if ax is None else ax
     found = table[np.isfinite(table["mde"].to_numpy(dtype=float))].sort_values("days")
     x, y = (found[name].to_numpy(dtype=float) for name in ("days", "mde"))
     beyond = found["extrapolated"].to_numpy(dtype=bool)
@@ -94,7 +114,7 @@ def draw_mde_timeline(table: pd.DataFrame, ax: Axes | None = None) -> Axes:
     ax.set_ylim(bottom=0)
     ax.set_xlabel("days")
     ax.set_ylabel("smallest effect that is found")
-    ax.legend(frameon=False)
+    legend_above(ax)
     return ax
 
 
@@ -107,7 +127,7 @@ def draw_waterfall(
     level: float = 0.95,
 ) -> Axes:
     """Draw a level, the effects that lead from it to another, each with its interval, and that."""
-    ax = plt.subplots(figsize=(7, 4))[1] if ax is None else ax
+    ax = plt.subplots(figsize=(7, 4), layout="constrained")[1] if ax is None else ax
     before = start[1] + np.cumsum([0.0, *(step.estimate for step in steps)])
     ax.bar(0, before[0], color="0.7", width=0.6)
     ax.bar(len(steps) + 1, before[-1], color="0.7", width=0.6)
@@ -128,7 +148,7 @@ def draw_responses(lines: pd.DataFrame, ax: Axes | None = None) -> Axes:
 
     `lines` has the columns share, arm (0, 1), mean, fitted and n_cells, 0 where nothing was tried.
     """
-    ax = plt.subplots(figsize=(7, 4))[1] if ax is None else ax
+    ax = plt.subplots(figsize=(7, 4), layout="constrained")[1] if ax is None else ax
     for arm, name, color in ((0, "control", "0.4"), (1, "treatment", "C0")):
         of_arm = lines[lines["arm"] == arm].sort_values("share")
         tried = of_arm[of_arm["n_cells"] > 0]
@@ -138,22 +158,27 @@ def draw_responses(lines: pd.DataFrame, ax: Axes | None = None) -> Axes:
     ax.set_xlim(-0.03, 1.03)
     ax.set_xlabel("treated share")
     ax.set_ylabel("mean outcome")
-    ax.legend(frameon=False, loc="lower left", bbox_to_anchor=(0, 1), ncols=2)
+    legend_above(ax)
     return ax
 
 
 def draw_paths(
-    draws: NDArray[np.float64], observed: float, p_value: float, ax: Axes | None = None
+    draws: NDArray[np.float64],
+    observed: float,
+    p_value: float,
+    ax: Axes | None = None,
+    *,
+    labels: tuple[str, str] = ("estimate over its error, on each path", "paths"),
 ) -> Axes:
     """Draw the statistics of the paths that coins could have taken, and the observed one."""
-    ax = plt.subplots(figsize=(7, 3))[1] if ax is None else ax
+    ax = plt.subplots(figsize=(7, 3), layout="constrained")[1] if ax is None else ax
     reach = 1.5 * max(abs(observed), float(np.quantile(np.abs(draws), 0.995)))
     ax.hist(np.clip(draws, -reach, reach), bins=41, range=(-reach, reach), color="0.75")
     ax.axvline(observed, color="C0", linewidth=2, label=f"observed, p = {p_value:.3g}")
     ax.axvline(-observed, color="C0", linewidth=1, linestyle=":")
-    ax.set_xlabel("estimate over its error, on each path")
-    ax.set_ylabel("paths")
-    ax.legend(frameon=False, loc="lower left", bbox_to_anchor=(0, 1))
+    ax.set_xlabel(labels[0])
+    ax.set_ylabel(labels[1])
+    legend_above(ax)
     return ax
 
 
@@ -165,16 +190,22 @@ def estimates_by_row(
     ax: Axes | None = None,
 ) -> Axes:
     """Draw estimates of several methods, a row each, over one axis with the truth as a line."""
-    ax = plt.subplots(figsize=(7, 0.8 + 0.5 * len(rows)))[1] if ax is None else ax
+    ax = (
+        plt.subplots(figsize=(7, 1.2 + 0.5 * len(rows)), layout="constrained")[1]
+        if ax is None
+        else ax
+    )
     places = range(len(rows), 0, -1)
     for place, values in zip(places, rows.values(), strict=True):
-        ax.plot(values, np.full(len(values), place), "|", color="C0", alpha=0.5, markersize=12)
-        ax.plot([values.mean()], [place], "o", color="C0")
+        one, mean = ("one experiment", "their mean") if place == len(rows) else (None, None)
+        at = np.full(len(values), place)
+        ax.plot(values, at, "|", color="C0", alpha=0.5, markersize=12, label=one)
+        ax.plot([values.mean()], [place], "o", color="C0", label=mean)
     ax.axvline(truth, color="C3", linewidth=1.5, label="truth")
     ax.set_yticks(list(places), list(rows), parse_math=False)
     ax.set_ylim(0.4, len(rows) + 0.6)
     ax.set_xlabel(label)
-    ax.legend(loc="best", frameon=False)
+    legend_above(ax)
     return ax
 
 
@@ -188,7 +219,11 @@ def truth_and_estimates(table: pd.DataFrame, *, label: str, ax: Axes | None = No
     label : str
         Of the axis.
     """
-    ax = plt.subplots(figsize=(7, 0.8 + 0.5 * len(table)))[1] if ax is None else ax
+    ax = (
+        plt.subplots(figsize=(7, 1.2 + 0.5 * len(table)), layout="constrained")[1]
+        if ax is None
+        else ax
+    )
     place = np.arange(len(table), 0, -1)
     ax.hlines(place, table["low"], table["high"], color="C0", linewidth=2)
     ax.plot(table["estimate"], place, "o", color="C0", label="estimate, 95% interval")
@@ -197,12 +232,14 @@ def truth_and_estimates(table: pd.DataFrame, *, label: str, ax: Axes | None = No
     ax.set_yticks(place, list(table["method"]), parse_math=False)
     ax.set_ylim(0.4, len(table) + 0.6)
     ax.set_xlabel(label)
-    ax.legend(loc="best", frameon=False)
+    legend_above(ax)
     return ax
 
 
 def bias_and_error(table: pd.DataFrame, ax: Axes | None = None) -> Axes:
     """Draw designs by largest bias and standard error; rotations without burn-in on a path.
+
+    Designs far beyond the others stand at the edge, so that they do not squeeze the rest.
 
     Parameters
     ----------
@@ -210,22 +247,57 @@ def bias_and_error(table: pd.DataFrame, ax: Axes | None = None) -> Axes:
         Columns design, slice_minutes, burn_in_minutes, bias_low, bias_high, std_error, rejected;
         the best design in the first row.
     """
-    ax = plt.subplots(figsize=(7, 4.5))[1] if ax is None else ax
+    ax = plt.subplots(figsize=(7, 4.5), layout="constrained")[1] if ax is None else ax
     shown = table[table["std_error"].notna()]
-    ends = shown[["bias_low", "bias_high"]].to_numpy()
-    bias = np.abs(ends).max(axis=1)
+    bias = np.abs(shown[["bias_low", "bias_high"]].to_numpy()).max(axis=1)
     error = shown["std_error"].to_numpy()
+    x, y = (np.minimum(values, _edge(values)) for values in (error, bias))
+    beyond = (x < error) | (y < bias)
     may = (shown["rejected"] == "").to_numpy()
-    ax.plot(error[may], bias[may], "o", color="C0", label="may be run")
-    ax.plot(error[~may], bias[~may], "o", color="0.7", label="rejected")
     plain = shown["burn_in_minutes"].to_numpy() == 0
-    order = np.flatnonzero(plain)[np.argsort(shown["slice_minutes"].to_numpy()[plain])]
-    ax.plot(error[order], bias[order], color="C0", linewidth=1, alpha=0.5)
-    for k in [*order, *np.flatnonzero(shown["slice_minutes"].isna())]:
-        name = shown["design"].iloc[k].removeprefix("switchback ")
-        ax.annotate(name, (error[k], bias[k]), fontsize=8, parse_math=False)
-    ax.plot(error[:1], bias[:1], "*", color="C3", markersize=14, label="recommended")
-    ax.set_xlabel("standard error")
-    ax.set_ylabel("largest bias")
-    ax.legend(loc="best", frameon=False)
+    order = np.flatnonzero(plain & ~beyond)
+    order = order[np.argsort(shown["slice_minutes"].to_numpy()[order])]
+    ax.plot(x[order], y[order], color="C0", linewidth=1, alpha=0.5, label="longer slices")
+    for some, color, label in ((may, "C0", "may be run"), (~may, "0.6", "rejected")):
+        ax.plot(x[some & ~beyond], y[some & ~beyond], "o", color=color, label=label)
+        ax.plot(x[some & beyond], y[some & beyond], "^", color=color, mfc="white")
+    if beyond.any():
+        ax.plot([], [], "^", color="0.4", mfc="white", label="beyond the axes")
+    ax.plot(x[:1], y[:1], "*", color="C3", markersize=14, label="recommended")
+    ax.margins(0.08, 0.1)
+    named = [0, *np.flatnonzero(beyond), *order, *np.flatnonzero(shown["slice_minutes"].isna())]
+    names = [name.removeprefix("switchback ") for name in shown["design"]]
+    _name_apart(ax, [(x[k], y[k], names[k]) for k in dict.fromkeys(named)])
+    ax.set_xlabel("standard error (units of the outcome)")
+    ax.set_ylabel("largest bias (units of the outcome)")
+    legend_above(ax)
     return ax
+
+
+def _edge(values: NDArray[np.float64]) -> float:
+    """Where the axis ends: at the largest value, unless it lies far beyond most."""
+    return min(float(values.max()), _FAR * float(np.quantile(values, 0.75)) or math.inf)
+
+
+def _name_apart(ax: Axes, named: Sequence[tuple[float, float, str]]) -> None:
+    """Write names beside points, the first ones first; one that would cover another is left out."""
+    ax.figure.canvas.draw()  # places points, in pixels
+    per_point = ax.figure.get_dpi() / 72
+    taken: list[tuple[float, float, float]] = []
+    middle = ax.transAxes.transform((0.5, 0.5))[0]
+    for x, y, name in named:
+        at, level = ax.transData.transform((x, y)) / per_point
+        width, left = _PER_LETTER * len(name), at * per_point > middle
+        start = at - 5 - width if left else at + 5
+        if any(abs(level - b) < _LINE and start < e and a < start + width for a, e, b in taken):
+            continue
+        taken.append((start, start + width, level))
+        ax.annotate(
+            name,
+            (x, y),
+            (-5 if left else 5, 3),
+            textcoords="offset points",
+            ha="right" if left else "left",
+            fontsize=8,
+            parse_math=False,
+        )

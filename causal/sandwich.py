@@ -146,11 +146,11 @@ def cluster_codes(name: str, labels: ArrayLike | None, rows: Rows) -> Clusters:
     ValueError
         If there is not one label a row, one is missing, or there are fewer than 2 clusters.
     """
-    clusters = _dense(_one_a_row(name, labels, len(rows.used)))
+    clusters = dense_codes(_one_a_row(name, labels, len(rows.used)))
     if clusters.codes.min() < 0:
         _refuse_missing(name, clusters.codes < 0)
     if not rows.used.all():
-        clusters = _dense(clusters.codes[rows.used])
+        clusters = dense_codes(clusters.codes[rows.used])
     if clusters.n < 2:
         raise ValueError(
             f"{name} must hold at least 2 different labels; got {clusters.n} over {rows.n} rows: "
@@ -176,7 +176,7 @@ def _refuse_missing(name: str, missing: NDArray[np.bool_]) -> None:
         )
 
 
-def _dense(labels: NDArray[Any]) -> Clusters:
+def dense_codes(labels: NDArray[Any]) -> Clusters:
     """Dense codes, -1 where missing: by counting for integers of a narrow range, else by hashing.
 
     Integers are hashed by Arrow: several times faster than pandas, and they are never missing.
@@ -267,13 +267,13 @@ def cluster_meat(rows: Rows, ways: list[Clusters], *, corrected: bool) -> NDArra
         If a two-way meat has negative eigenvalues; they become 0.
     """
     if len(ways) == 2:
-        ways = [*ways, _dense(ways[0].codes * ways[1].n + ways[1].codes)]
+        ways = [*ways, dense_codes(ways[0].codes * ways[1].n + ways[1].codes)]
     meat = np.zeros((rows.rank, rows.rank))
     for sign, way, total in zip((1, 1, -1), ways, _score_sums(rows, ways), strict=False):
         scores = total @ rows.to_basis
         factor = way.n / (way.n - 1) * (rows.n - 1) / (rows.n - rows.rank) if corrected else 1.0
         meat += sign * factor * (scores.T @ scores)
-    return _without_negative(meat) if len(ways) == 3 else meat
+    return without_negative(meat) if len(ways) == 3 else meat
 
 
 def _score_sums(rows: Rows, ways: list[Clusters]) -> list[NDArray[np.float64]]:
@@ -297,7 +297,7 @@ def _score_sums(rows: Rows, ways: list[Clusters]) -> list[NDArray[np.float64]]:
     return sums
 
 
-def _without_negative(meat: NDArray[np.float64]) -> NDArray[np.float64]:
+def without_negative(meat: NDArray[np.float64]) -> NDArray[np.float64]:
     """Set negative eigenvalues to 0; warn unless they are rounding."""
     values, vectors = np.linalg.eigh(meat)
     if values[0] >= 0:

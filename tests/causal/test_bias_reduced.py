@@ -12,7 +12,7 @@ import pytest
 from dense_linear import EXACT, LAYOUTS, Dense, assert_same_covariance, design
 from scipy import stats
 
-from causal.bias_reduced import _inverse_root_series
+from causal.cluster_algebra import inverse_root_series
 from causal.effect import EstimationWarning
 from causal.linear import covariance, least_squares
 
@@ -58,8 +58,8 @@ def test_inverse_root_series_matches_eigenvectors():
     C *= 0.02 / np.linalg.norm(C, axis=(1, 2)).max()
     values, vectors = np.linalg.eigh(C)
     exact = (vectors * (1 - values[:, None]) ** -0.5) @ vectors.transpose(0, 2, 1)
-    np.testing.assert_allclose(_inverse_root_series(C, 0.02), exact, rtol=0, atol=4e-15)
-    assert (_inverse_root_series(0 * C, 0.0) == np.eye(3)).all()
+    np.testing.assert_allclose(inverse_root_series(C, 0.02), exact, rtol=0, atol=4e-15)
+    assert (inverse_root_series(0 * C, 0.0) == np.eye(3)).all()
 
 
 def test_covariance_cr2_of_singletons_is_hc2():

@@ -1,0 +1,1 @@
+"""Before and after: difference-in-differences, staggered adoption, synthetic control."""

@@ -1,0 +1,238 @@
+"""Who is treated and when, said in one of three ways, as the first treated period of each unit."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Literal
+
+import numpy as np
+
+from causal.panel.times import as_labels
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+    from causal.panel.times import Times
+
+Way = Literal["cohort", "start", "status", "treated"]
+
+_SAY = (
+    "say who is treated in one way: cohort=, or treatment= with start=, or treatment= alone (the "
+    "status of each row)"
+)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Adoption:
+    """What the caller said: the columns and values of one of the ways.
+
+    way : "cohort" (first treated time a unit), "start" (treated units from `start` on), "status"
+        (0/1 of each row) or "treated" (labels of units, from `start` on).
+    """
+
+    way: Way
+    unit: str
+    cohort: str | None = None
+    treatment: str | None = None
+    start: Any = None
+    never: Any = None
+    treated: Any = None
+
+
+def declared(
+    *,
+    unit: str,
+    cohort: str | None = None,
+    treatment: str | None = None,
+    start: Any = None,  # noqa: ANN401 — a time of any kind
+    never: Any = None,  # noqa: ANN401 — a time of any kind
+    treated: Any = None,  # noqa: ANN401 — one unit or several
+) -> Adoption:
+    """The one way in which the caller said who is treated.
+
+    Raises
+    ------
+    ValueError
+        If none or several were used, or `start` or `never` belongs to none of them.
+    """
+    given = [
+        name
+        for name, value in (("cohort", cohort), ("treatment", treatment), ("treated", treated))
+        if value is not None
+    ]
+    if len(given) != 1:
+        raise ValueError(f"{_SAY}; got {' and '.join(given) if given else 'none of them'}")
+    if never is not None and cohort is None:
+        raise ValueError(f"never= goes with cohort=; got it with {given[0]}=; leave it out")
+    if start is not None and cohort is not None:
+        raise ValueError(f"{_SAY}; got cohort and start; leave start out")
+    if treated is not None and start is None:
+        raise ValueError("treated= needs start=, the first treated time; give it")
+    way: Way = "cohort"
+    if treated is not None:
+        way = "treated"
+    elif treatment is not None:
+        way = "status" if start is None else "start"
+    return Adoption(
+        way=way,
+        unit=unit,
+        cohort=cohort,
+        treatment=treatment,
+        start=start,
+        never=never,
+        treated=treated,
+    )
+
+
+def first_by_cohort(
+    said: Adoption, times: Times, kind: str, levels: NDArray[Any], codes: NDArray[np.int64]
+) -> NDArray[np.int64]:
+    """First treated position of each unit from its cohort: code into `levels`, -1 for never.
+
+    A cohort between two observed times is treated from the later one on; one after the last
+    observed time, or infinite, is never treated here: len(times).
+    """
+    name = f"cohort {said.cohort!r}"
+    if len(levels) and kind != times.kind:
+        raise TypeError(
+            f"{name} must hold times like {times.labels[0]!r}; it holds {levels[0]!r}; convert it"
+        )
+    missing = bool((codes < 0).any())
+    position = np.searchsorted(times.values, levels).astype(np.int64)
+    if said.never is not None:
+        is_never = levels == times.comparable(said.never, "never")
+        if missing and is_never.any():
+            raise ValueError(
+                f"{name} must say never treated in one way; it holds both {said.never!r} and "
+                "missing values; replace one of them"
+            )
+        position[is_never] = len(times)
+    elif missing and kind == "number" and (levels == 0).any() and times.values[0] > 0:
+        raise ValueError(
+            f"{name} must say never treated in one way; it holds both 0 and missing values; "
+            "replace the 0 if it means never, or drop those units if they were always treated"
+        )
+    return np.append(position, len(times))[codes]
+
+
+def first_by_start(
+    said: Adoption, times: Times, units: NDArray[Any], status: NDArray[np.float64]
+) -> NDArray[np.int64]:
+    """First treated position from a constant 0/1 status (N,) and the start."""
+    name = f"treatment {said.treatment!r}"
+    _refuse_other(name, status, units)
+    return np.where(status == 1, started(said, times), len(times)).astype(np.int64)
+
+
+def first_by_label(said: Adoption, times: Times, units: NDArray[Any]) -> NDArray[np.int64]:
+    """First treated position from the labels of the treated units."""
+    several = isinstance(said.treated, list | tuple | set | np.ndarray)
+    wanted = list(said.treated) if several else [said.treated]
+    if not wanted:
+        raise ValueError("treated must name at least one unit; got none; name one")
+    at = {label: j for j, label in enumerate(units.tolist())}
+    absent = [label for label in wanted if label not in at]
+    if absent:
+        raise ValueError(
+            f"treated must name units of {said.unit!r}; {absent[:3]} are not in the table; it has "
+            f"{units[:5].tolist()}; check the label and its type"
+        )
+    first = np.full(len(units), len(times), dtype=np.int64)
+    first[[at[label] for label in wanted]] = started(said, times)
+    return first
+
+
+def first_by_status(
+    said: Adoption, times: Times, units: NDArray[Any], status: NDArray[np.float64]
+) -> NDArray[np.int64]:
+    """First treated position from the status of each row, (N, T), NaN where a unit has no row.
+
+    Raises
+    ------
+    ValueError
+        If a status is neither 0 nor 1, every unit keeps one status, or one switches off.
+    """
+    name = f"treatment {said.treatment!r}"
+    seen = ~np.isnan(status)
+    _refuse_other(name, status[seen], np.broadcast_to(units[:, None], status.shape)[seen])
+    on, off = status == 1, status == 0
+    if not (on.any(axis=1) & off.any(axis=1)).any():
+        raise ValueError(
+            f"{name} is constant within every unit, which does not say when it began; give start="
+        )
+    first = np.where(on.any(axis=1), on.argmax(axis=1), len(times)).astype(np.int64)
+    last_off = np.where(off.any(axis=1), len(times) - 1 - off[:, ::-1].argmax(axis=1), -1)
+    refuse_switch_off(name, units[last_off > first])
+    return first
+
+
+class SwitchOffError(ValueError):
+    """Treatment of some unit ends."""
+
+
+def refuse_switch_off(name: str, units: NDArray[Any]) -> None:
+    """Raise if there are units whose treatment ends."""
+    if len(units):
+        raise SwitchOffError(
+            f"{name} must stay on once it is on; {len(units)} units switch it off, e.g. "
+            f"{shown(units)}; use diff_in_diff or fixed_effects, which allow it, or drop them"
+        )
+
+
+def started(said: Adoption, times: Times) -> int:
+    """Position of the start; it must be observed, and leave a period before it."""
+    at = times.index_of(said.start, "start")
+    if at == 0:
+        raise ValueError(
+            f"start must leave at least one period before it; got {said.start!r}, the first "
+            "observed time; add earlier rows or name a later start"
+        )
+    return at
+
+
+def check_adoption(first: NDArray[np.int64], times: Times, *, unit: str) -> None:
+    """Raise unless some units are treated after a period of their own and others are not yet.
+
+    Raises
+    ------
+    ValueError
+        If nobody is treated, nobody has a period before treatment, or nobody is a control.
+    """
+    n_periods = len(times)
+    if n_periods < 2:
+        raise ValueError(
+            f"before and after need at least two periods; the table has only {times.labels[0]!r}; "
+            "add rows of earlier or later periods"
+        )
+    if (first == n_periods).all():
+        raise ValueError(
+            f"at least one unit must be treated at an observed time; none of the {len(first)} "
+            f"units of {unit!r} is; check the treatment's column"
+        )
+    if (first[first < n_periods] == 0).all():
+        raise ValueError(
+            "treated units need at least one period before treatment; all of them are treated "
+            f"from the first observed time on, {times.labels[0]!r}; add earlier rows"
+        )
+    if (first == first[0]).all():
+        raise ValueError(
+            f"at least one unit must be a control; all {len(first)} units of {unit!r} are treated "
+            f"from {as_labels(times.values[first[:1]])[0]!r} on; add units that are treated later "
+            "or never"
+        )
+
+
+def shown(values: Any) -> str:  # noqa: ANN401 — a sequence or an array
+    """Up to three offenders for a message."""
+    listed = values.tolist() if isinstance(values, np.ndarray) else list(values)
+    return ", ".join(str(v) for v in listed[:3])
+
+
+def _refuse_other(name: str, status: NDArray[np.float64], units: NDArray[Any]) -> None:
+    """Raise unless every status is 0 or 1."""
+    bad = (status != 0) & (status != 1)
+    if bad.any():
+        raise ValueError(
+            f"{name} must be 0 or 1; {int(bad.sum())} values are not, e.g. {shown(status[bad])} of "
+            f"units {shown(units[bad])}; convert it first"
+        )

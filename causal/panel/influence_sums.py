@@ -1,0 +1,92 @@
+"""Sums of products of influence values over independent units or clusters, a block at a time."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator, Sequence
+
+    from numpy.typing import NDArray
+
+_BLOCK = 2048  # rows whose influence values are held at once
+_MOST_SUMS = 8_000_000  # cluster sums that are held at once
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class RowClass:
+    """Rows that play one role in the same cells: rows `start` to `stop`, sorted by cluster.
+
+    `influence` gives the values (r, len(columns)) of a slice of rows.
+    """
+
+    start: int
+    stop: int
+    columns: NDArray[np.int64]
+    influence: Callable[[slice], NDArray[np.float64]]
+
+
+def influence_products(
+    classes: Sequence[RowClass], width: int, clusters: NDArray[np.int64] | None
+) -> NDArray[np.float64]:
+    """Sum over rows, or over clusters of rows' sums, of the outer products, (width, width).
+
+    Never holds more than some rows, or the sums of some clusters, by `width`.
+    """
+    total = np.zeros((width, width))
+    if clusters is None:
+        for one in classes:
+            mine = np.zeros((len(one.columns),) * 2)
+            for rows in _blocks(one.start, one.stop):
+                psi = one.influence(rows)
+                mine += psi.T @ psi
+            total[np.ix_(one.columns, one.columns)] += mine
+        return total
+    n_clusters = int(clusters.max()) + 1
+    step = max(_MOST_SUMS // width, 1)
+    for low in range(0, n_clusters, step):
+        sums = np.zeros((min(step, n_clusters - low), width))
+        for one in classes:
+            inside = clusters[one.start : one.stop]
+            start, stop = one.start + np.searchsorted(inside, [low, low + step])
+            for rows in _blocks(int(start), int(stop)):
+                _add_by_cluster(sums, one.influence(rows), one.columns, clusters[rows] - low)
+        total += sums.T @ sums
+    return total
+
+
+def with_shares(
+    products: NDArray[np.float64], n_cells: int, share: NDArray[np.float64]
+) -> NDArray[np.float64]:
+    """Covariance of cells and shares from products of cells and of indicators of cohorts.
+
+    The last column of `products` is the indicator of no cohort; a share's influence is the
+    indicator less the share, 1{G=g} - p_g.
+    """
+    turn = np.eye(len(share), len(share) + 1) - share[:, None]
+    found = np.zeros((n_cells + len(share),) * 2)
+    found[:n_cells, :n_cells] = products[:n_cells, :n_cells]
+    found[n_cells:, :n_cells] = turn @ products[n_cells:, :n_cells]
+    found[:n_cells, n_cells:] = found[n_cells:, :n_cells].T
+    found[n_cells:, n_cells:] = turn @ products[n_cells:, n_cells:] @ turn.T
+    return (found + found.T) / 2
+
+
+def _add_by_cluster(
+    sums: NDArray[np.float64],
+    psi: NDArray[np.float64],
+    columns: NDArray[np.int64],
+    clusters: NDArray[np.int64],
+) -> None:
+    """Add rows, sorted by cluster, to the sums of their clusters."""
+    starts = np.flatnonzero(np.r_[True, clusters[1:] != clusters[:-1]])
+    sums[np.ix_(clusters[starts], columns)] += np.add.reduceat(psi, starts, axis=0)
+
+
+def _blocks(start: int, stop: int) -> Iterator[slice]:
+    """Slices of some rows each."""
+    for at in range(start, stop, _BLOCK):
+        yield slice(at, min(at + _BLOCK, stop))

@@ -1,0 +1,88 @@
+"""A table or moments that were read before: how estimators open what they are given."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from causal.frame import Table, in_memory_rows
+from causal.panel.cohort_moments import (
+    MOST_PATTERNS,
+    PanelMoments,
+    engine_moments,
+    moments_of,
+    n_patterns,
+)
+from causal.panel.unit_panel import UnitPanel, panel_columns, read_columns_of, warn_gaps
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+
+def open_panel(table: Table | PanelMoments, **columns: Any) -> PanelMoments | UnitPanel:  # noqa: ANN401 — as in read_panel
+    """Moments, or units by periods where moments do not hold what is asked.
+
+    Parameters
+    ----------
+    table : Table or PanelMoments
+    columns
+        As in `read_panel`. Covariates, weights and more than 256 patterns of observed periods need
+        units by periods.
+
+    Raises
+    ------
+    ValueError
+        If moments are given that were not read with these columns.
+    """
+    if isinstance(table, PanelMoments):
+        return _known(table, columns)
+    asked = panel_columns(table, **columns)
+    rows_needed = bool(asked.covariates or asked.numeric or asked.weight)
+    if in_memory_rows(table) is None and not rows_needed:
+        found = engine_moments(table, asked)
+        if found is not None:
+            warn_gaps(found.times, asked.time, stacklevel=5)
+            return found
+    panel = read_columns_of(table, asked)
+    if rows_needed or n_patterns(panel.present) > MOST_PATTERNS:
+        return panel
+    return moments_of(panel, asked)
+
+
+def open_moments(table: Table | PanelMoments, **columns: Any) -> PanelMoments:  # noqa: ANN401 — as in read_panel
+    """Moments of a table, or those that were given.
+
+    Raises
+    ------
+    ValueError
+        If units are observed in more than 256 patterns of periods.
+    """
+    found = open_panel(table, **columns)
+    if isinstance(found, PanelMoments):
+        return found
+    raise ValueError(
+        f"units are observed in more than {MOST_PATTERNS} patterns of periods; drop units with "
+        "gaps first (panel_moments with missing='drop_units')"
+    )
+
+
+def _known(moments: PanelMoments, columns: Mapping[str, Any]) -> PanelMoments:
+    """The moments, once they are known to be of these columns."""
+    for role, value in columns.items():
+        known = moments.columns.get(role)
+        if value is None or value == () or (role == "cluster" and value == moments.columns["unit"]):
+            continue
+        if role in ("covariates", "numeric", "weight", "treated"):
+            raise ValueError(f"panel moments hold no {role}; pass the table itself")
+        if role != "aggregate" and str(value) != known:
+            made = "without it" if known is None else f"with {known!r}"
+            raise ValueError(
+                f"panel moments must be read with the same {role}; they were made {made}, and "
+                f"{value!r} is asked; read them with panel_moments({role}={value!r}, ...)"
+            )
+    if moments.cluster is not None and columns.get("cluster") is None:
+        name = moments.columns["cluster"]
+        raise ValueError(
+            f"panel moments by cluster {name!r} have no errors by unit; pass cluster={name!r}, or "
+            "read moments without it"
+        )
+    return moments

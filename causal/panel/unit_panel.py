@@ -1,0 +1,472 @@
+"""Units by periods: a log read once into one row a unit, with its first treated period."""
+
+from __future__ import annotations
+
+import warnings
+from dataclasses import dataclass, field, replace
+from typing import TYPE_CHECKING, Any, Literal
+
+import numpy as np
+
+from causal.effect import EstimationWarning
+from causal.frame import (
+    Table,
+    check_columns,
+    check_one_of,
+    codes,
+    column_names,
+    column_reader,
+    in_memory_rows,
+    listed,
+    read_columns,
+)
+from causal.panel.adoption import (
+    Adoption,
+    check_adoption,
+    declared,
+    first_by_cohort,
+    first_by_label,
+    first_by_start,
+    first_by_status,
+    shown,
+)
+from causal.panel.times import TimeColumn, Times, read_time_column, whole_codes
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
+    from numpy.typing import NDArray
+
+    from causal.values import JsonScalar
+
+Aggregate = Literal["mean", "sum", None]
+
+_MOST_CELLS = 2**31
+
+
+@dataclass(frozen=True, slots=True, eq=False, kw_only=True)
+class UnitPanel:
+    """Units by periods: one row a unit.
+
+    Parameters
+    ----------
+    times : Times
+        The T observed periods.
+    units : array (N,)
+        Labels, sorted.
+    outcome : float64 array (N, T)
+        NaN where a unit has no row.
+    first : int64 array (N,)
+        Position of the first treated period; T for never (or later than observed), 0 for always.
+    cluster, stratum : int64 arrays (N,), optional
+        Codes into `cluster_labels` and `strata`.
+    covariates : mapping from column to float64 array (N, T)
+    weight : float64 array (N, T), optional
+    n_obs : int
+        Rows that entered.
+    """
+
+    times: Times
+    units: NDArray[Any]
+    outcome: NDArray[np.float64]
+    first: NDArray[np.int64]
+    n_obs: int
+    cluster: NDArray[np.int64] | None = None
+    cluster_labels: NDArray[Any] | None = None
+    stratum: NDArray[np.int64] | None = None
+    strata: tuple[JsonScalar, ...] = ()
+    covariates: Mapping[str, NDArray[np.float64]] = field(default_factory=dict)
+    weight: NDArray[np.float64] | None = None
+
+    @property
+    def n_units(self) -> int:
+        """Number of units, N."""
+        return len(self.units)
+
+    @property
+    def n_periods(self) -> int:
+        """Number of periods, T."""
+        return len(self.times)
+
+    @property
+    def present(self) -> NDArray[np.bool_]:
+        """Whether a unit has a row in a period, (N, T)."""
+        return ~np.isnan(self.outcome)
+
+    @property
+    def balanced(self) -> bool:
+        """Whether every unit has a row in every period."""
+        return not np.isnan(self.outcome).any()
+
+    def select(self, keep: NDArray[np.bool_]) -> UnitPanel:
+        """Only some units; codes of clusters and strata stay as they are."""
+        outcome = self.outcome[keep]
+        return replace(
+            self,
+            units=self.units[keep],
+            outcome=outcome,
+            first=self.first[keep],
+            cluster=None if self.cluster is None else self.cluster[keep],
+            stratum=None if self.stratum is None else self.stratum[keep],
+            weight=None if self.weight is None else self.weight[keep],
+            covariates={name: values[keep] for name, values in self.covariates.items()},
+            n_obs=int((~np.isnan(outcome)).sum()),
+        )
+
+
+def warn(message: str, *, stacklevel: int = 4) -> None:
+    """An `EstimationWarning` at the user's call."""
+    warnings.warn(message, EstimationWarning, stacklevel=stacklevel)
+
+
+def read_panel(  # noqa: PLR0913 — the roles of columns and the ways to say who is treated
+    table: Table,
+    *,
+    outcome: str,
+    unit: str,
+    time: str,
+    cohort: str | None = None,
+    treatment: str | None = None,
+    start: Any = None,  # noqa: ANN401 — a time of any kind
+    never: Any = None,  # noqa: ANN401 — a time of any kind
+    treated: Any = None,  # noqa: ANN401 — one unit or several
+    cluster: str | None = None,
+    stratum: str | None = None,
+    covariates: Sequence[str] = (),
+    numeric: Sequence[str] = (),
+    weight: str | None = None,
+    aggregate: Aggregate = None,
+    check: bool = True,
+) -> UnitPanel:
+    """Read any table into units by periods; every complaint about the table is made here.
+
+    Parameters
+    ----------
+    table : Table
+        One row a unit and period, or several with `aggregate`.
+    outcome, unit, time : str
+        Columns; the outcome is finite and present in every row.
+    cohort, treatment, start, never, treated
+        Who is treated and when: see `causal.panel.adoption`.
+    cluster, stratum : str, optional
+        Columns that are constant within unit.
+    covariates, numeric : sequence of str
+        Further numbers, the latter may be missing; both come as `covariates`.
+    weight : str, optional
+        Weights of rows, >= 0.
+    aggregate : {"mean", "sum"}, optional
+        What to do with several rows of a unit in a period; by default they raise.
+    check : bool
+        Whether nobody treated, nobody untreated or a single period raise.
+
+    Raises
+    ------
+    ValueError, TypeError
+        Section 4 of the specification, by the column's name.
+    """
+    asked = panel_columns(
+        table,
+        outcome=outcome,
+        unit=unit,
+        time=time,
+        cohort=cohort,
+        treatment=treatment,
+        start=start,
+        never=never,
+        treated=treated,
+        cluster=cluster,
+        stratum=stratum,
+        covariates=covariates,
+        numeric=numeric,
+        weight=weight,
+        aggregate=aggregate,
+    )
+    return read_columns_of(table, asked, check=check)
+
+
+def read_columns_of(table: Table, asked: PanelColumns, *, check: bool = True) -> UnitPanel:
+    """Units by periods of columns that are known to be in the table."""
+    if in_memory_rows(table) is None:
+        from causal.panel.engine_units import fetch_units  # noqa: PLC0415 — ibis only when used
+
+        panel = fetch_units(table, asked)
+    else:
+        panel = from_memory(table, asked)
+    if check:
+        check_adoption(panel.first, panel.times, unit=asked.said.unit)
+        warn_gaps(panel.times, asked.time, stacklevel=6)
+    return panel
+
+
+def panel_columns(  # noqa: PLR0913 — the roles of columns and the ways to say who is treated
+    table: Table,
+    *,
+    outcome: str,
+    unit: str,
+    time: str,
+    cohort: str | None = None,
+    treatment: str | None = None,
+    start: Any = None,  # noqa: ANN401 — a time of any kind
+    never: Any = None,  # noqa: ANN401 — a time of any kind
+    treated: Any = None,  # noqa: ANN401 — one unit or several
+    cluster: str | None = None,
+    stratum: str | None = None,
+    covariates: Sequence[str] = (),
+    numeric: Sequence[str] = (),
+    weight: str | None = None,
+    aggregate: Aggregate = None,
+) -> PanelColumns:
+    """Columns by role, once they are known to be in the table; parameters as in `read_panel`."""
+    check_one_of(aggregate, "aggregate", (None, "mean", "sum"))
+    said = declared(
+        unit=unit, cohort=cohort, treatment=treatment, start=start, never=never, treated=treated
+    )
+    asked = PanelColumns(
+        said=said,
+        outcome=outcome,
+        time=time,
+        cluster=None if cluster == unit else cluster,
+        stratum=stratum,
+        covariates=tuple(listed(covariates, "covariates")),
+        numeric=tuple(listed(numeric, "numeric")),
+        weight=weight,
+        aggregate=aggregate,
+    )
+    check_columns(column_names(table), asked.roles)
+    return asked
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PanelColumns:
+    """Columns by role."""
+
+    said: Adoption
+    outcome: str
+    time: str
+    cluster: str | None = None
+    stratum: str | None = None
+    covariates: tuple[str, ...] = ()
+    numeric: tuple[str, ...] = ()
+    weight: str | None = None
+    aggregate: Aggregate = None
+
+    @property
+    def exact(self) -> tuple[str, ...]:
+        """Columns of numbers without gaps, the outcome first."""
+        more = (*self.covariates, *_some(self.said.treatment), *_some(self.weight))
+        return (self.outcome, *more)
+
+    @property
+    def by_period(self) -> tuple[str, ...]:
+        """Those of them that may change from period to period."""
+        varies = self.said.way == "status"
+        return tuple(n for n in self.exact if varies or n != self.said.treatment)
+
+    @property
+    def names(self) -> list[str]:
+        """All columns, each once."""
+        labels = [self.said.unit, self.time, *_some(self.said.cohort), *_some(self.cluster)]
+        return list(dict.fromkeys([*labels, *_some(self.stratum), *self.exact, *self.numeric]))
+
+    @property
+    def said_in_words(self) -> dict[str, Any]:
+        """Columns by role and the times that were named, as JSON values."""
+        said = self.said
+        found = {role: name for role, name in self.roles.items() if isinstance(name, str)}
+        named = {"start": said.start, "never": said.never}
+        return found | {role: str(value) for role, value in named.items() if value is not None}
+
+    @property
+    def roles(self) -> dict[str, str | Sequence[str] | None]:
+        """Columns by argument, for the check of names; a column plays one role."""
+        return {
+            "outcome": self.outcome,
+            "unit": self.said.unit,
+            "time": self.time,
+            "cohort": self.said.cohort,
+            "treatment": self.said.treatment,
+            "cluster": self.cluster,
+            "stratum": self.stratum,
+            "covariates": self.covariates,
+            "numeric": [n for n in self.numeric if n != self.outcome],
+            "weight": self.weight,
+        }
+
+
+def from_memory(table: Table, asked: PanelColumns) -> UnitPanel:
+    """Units by periods of a table in memory."""
+    rows = _Rows.read(table, asked)
+    n, t = len(rows.units), len(rows.times)
+    if n * t > _MOST_CELLS:
+        raise ValueError(
+            f"{n:,} units by {t:,} periods are more than {_MOST_CELLS:,} cells; use coarser times"
+        )
+    cell = rows.unit * t + rows.period
+    count = np.bincount(cell, minlength=n * t)
+    doubled = int(len(cell) - np.count_nonzero(count))
+    if doubled and asked.aggregate is None:
+        at = np.flatnonzero(count > 1)
+        pairs = [f"{rows.units[c // t]} at {rows.times.labels[c % t]}" for c in at[:3]]
+        raise doubled_error(asked.said.unit, asked.time, doubled, pairs)
+
+    def spread(values: NDArray[np.float64], *, total: bool = False) -> NDArray[np.float64]:
+        """Values of rows as (N, T); several of a cell are averaged, or added where `total`."""
+        if not doubled:
+            wide = np.full(n * t, np.nan)
+            wide[cell] = values
+            return wide.reshape(n, t)
+        near = values[np.isfinite(values)][:1]
+        centre = float(near[0]) if len(near) else 0.0
+        with np.errstate(divide="ignore", invalid="ignore"):
+            mean = np.bincount(cell, values - centre, n * t) / count + centre
+        return (mean * count if total else mean).reshape(n, t)
+
+    covariates = {name: spread(rows.numbers[name]) for name in (*asked.covariates, *asked.numeric)}
+    return UnitPanel(
+        times=rows.times,
+        units=rows.units,
+        outcome=spread(rows.numbers[asked.outcome], total=asked.aggregate == "sum"),
+        first=_first(rows, asked, spread),
+        n_obs=len(cell),
+        cluster=rows.label_codes("cluster", asked.cluster),
+        cluster_labels=None if asked.cluster is None else rows.labels[asked.cluster][1],
+        stratum=rows.label_codes("stratum", asked.stratum),
+        strata=() if asked.stratum is None else tuple(rows.labels[asked.stratum][1].tolist()),
+        covariates=covariates,
+        weight=None
+        if asked.weight is None
+        else spread(check_weights(rows.numbers[asked.weight], asked.weight)),
+    )
+
+
+@dataclass(frozen=True, slots=True)
+class _Rows:
+    """Rows of a table in memory, coded.
+
+    unit, period : int64 (n,), codes into `units` and `times`
+    numbers : float64 (n,) by column;  labels : codes and levels by column
+    """
+
+    unit: NDArray[np.int64]
+    units: NDArray[Any]
+    period: NDArray[np.int64]
+    times: Times
+    numbers: Mapping[str, NDArray[np.float64]]
+    labels: Mapping[str, tuple[NDArray[np.int64], NDArray[Any]]]
+    cohort: TimeColumn | None
+    name: str
+
+    @classmethod
+    def read(cls, table: Table, asked: PanelColumns) -> _Rows:
+        """Read and code the columns."""
+        said = asked.said
+        exact = list(asked.exact)
+        names = [said.unit, *_some(asked.cluster), *_some(asked.stratum)]
+        columns = read_columns(table, numeric=exact, labels=names)
+        gappy = [name for name in asked.numeric if name not in columns]
+        if gappy:
+            columns |= read_columns(table, numeric=gappy, missing="keep")
+        column = column_reader(table, [asked.time, *_some(said.cohort)])
+        time = read_time_column(asked.time, column(asked.time))
+        refuse_missing(asked.time, int((time.codes < 0).sum()))
+        cohort = None if said.cohort is None else read_time_column(said.cohort, column(said.cohort))
+        unit, units = label_codes(columns[said.unit])
+        return cls(
+            unit=unit,
+            units=units,
+            period=time.codes,
+            times=Times(time.kind, time.levels),
+            numbers={name: columns[name] for name in (*exact, *asked.numeric)},
+            labels={name: label_codes(columns[name]) for name in names[1:]},
+            cohort=cohort,
+            name=said.unit,
+        )
+
+    def weights(self, column: str) -> NDArray[np.float64]:
+        """Weights of rows."""
+        return check_weights(self.numbers[column], column)
+
+    def label_codes(self, role: str, column: str | None) -> NDArray[np.int64] | None:
+        """Codes (N,) of a label that must be constant within unit."""
+        return None if column is None else self.of_units(role, column, self.labels[column][0])
+
+    def of_units(self, role: str, column: str, values: NDArray[Any]) -> NDArray[Any]:
+        """One value a unit, (N,)."""
+        by_unit = np.empty(len(self.units), dtype=values.dtype)
+        by_unit[self.unit[::-1]] = values[::-1]  # the first of a unit is written last
+        changed = by_unit[self.unit] != values
+        if changed.any():
+            refuse_change(role, column, self.name, self.units[np.unique(self.unit[changed])])
+        return by_unit
+
+
+def _first(rows: _Rows, asked: PanelColumns, spread: Any) -> NDArray[np.int64]:  # noqa: ANN401 — a function
+    """First treated position of each unit."""
+    said = asked.said
+    if rows.cohort is not None and said.cohort is not None:
+        by_unit = rows.of_units("cohort", said.cohort, rows.cohort.codes)
+        return first_by_cohort(said, rows.times, rows.cohort.kind, rows.cohort.levels, by_unit)
+    if said.treatment is None:
+        return first_by_label(said, rows.times, rows.units)
+    status = rows.numbers[said.treatment]
+    if said.way == "start":
+        by_unit = rows.of_units("treatment", said.treatment, status)
+        return first_by_start(said, rows.times, rows.units, by_unit)
+    return first_by_status(said, rows.times, rows.units, spread(status))
+
+
+def label_codes(values: NDArray[Any]) -> tuple[NDArray[np.int64], NDArray[Any]]:
+    """Dense codes of labels and the sorted levels; close whole numbers by a table."""
+    direct = whole_codes(values) if values.dtype == np.int64 else None
+    return codes(values) if direct is None else direct
+
+
+def refuse_missing(column: str, count: int) -> None:
+    """Raise if a time is missing."""
+    if count:
+        raise ValueError(
+            f"column {column!r} must be present (not missing); {count} rows are not; drop or fill "
+            "them"
+        )
+
+
+def refuse_change(role: str, column: str, unit: str, units: NDArray[Any]) -> None:
+    """Raise for units within which a column changes."""
+    raise ValueError(
+        f"{role} {column!r} must be constant within unit {unit!r}; {len(units)} units change it, "
+        f"e.g. {shown(units)}; correct it, or name a column that does not change"
+    )
+
+
+def doubled_error(unit: str, time: str, count: int, pairs: Sequence[str]) -> ValueError:
+    """What to say of units with several rows in a period."""
+    return ValueError(
+        f"each unit {unit!r} must have one row in each {time!r}; {count} rows are further ones, "
+        f"e.g. of {', '.join(pairs)}; pass aggregate='mean' or 'sum', or drop them"
+    )
+
+
+def check_weights(weight: NDArray[np.float64], name: str) -> NDArray[np.float64]:
+    """Weights of rows; not negative, not all zero."""
+    if (weight < 0).any() or not weight.any():
+        bad = weight[weight < 0]
+        what = f"{len(bad)} are negative, e.g. {shown(bad)}" if len(bad) else "all are 0"
+        raise ValueError(f"weight {name!r} must be >= 0 and not all 0; {what}; correct them")
+    return weight
+
+
+def warn_gaps(times: Times, name: str, *, stacklevel: int) -> None:
+    """Say once that a calendar skips periods."""
+    gaps = times.gaps()
+    if gaps:
+        pairs = ", ".join(f"{a} to {b}" for a, b in gaps[:3])
+        warn(
+            f"{name!r} skips periods in {len(gaps)} places ({pairs}); event time counts observed "
+            "periods",
+            stacklevel=stacklevel,
+        )
+
+
+def _some(name: str | None) -> list[str]:
+    """The name, if there is one."""
+    return [] if name is None else [name]
