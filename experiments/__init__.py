@@ -37,6 +37,7 @@ if TYPE_CHECKING:
     from experiments.simulation.comparison import Comparison, compare
     from experiments.simulation.replication import replicate
     from experiments.simulation.simulation import Simulation, simulate, true_effect
+    from experiments.simulation.trial_launches import Launch
     from experiments.simulation.trials import Trial
     from experiments.simulation.triangulation import Triangulation, triangulate
     from experiments.sizing.power import CellPower, Power, cell_power, mde, sample_size
@@ -57,6 +58,8 @@ if TYPE_CHECKING:
     )
     from experiments.splits.srm import SrmCheck, srm_test
     from experiments.study.open_bandit_study import built_in_study
+    from experiments.study.panel_result import PanelResult
+    from experiments.study.panel_study import run_panel
     from experiments.study.simulated_study import SimulationResult, run_simulation
     from experiments.study.study import run_study
     from experiments.study.study_file import load_study
@@ -77,7 +80,9 @@ __all__ = [
     "DualArms",
     "DualSided",
     "DualSidedEffect",
+    "Launch",
     "Mean",
+    "PanelResult",
     "Power",
     "PowerCurve",
     "Quantile",
@@ -127,6 +132,7 @@ __all__ = [
     "recommend",
     "render",
     "replicate",
+    "run_panel",
     "run_simulation",
     "run_study",
     "salt_clashes",
@@ -160,7 +166,9 @@ _HOMES = {
     "DualArms": "experiments.designs.design",
     "DualSided": "experiments.designs.design",
     "DualSidedEffect": "experiments.pairs.dual_sided",
+    "Launch": "experiments.simulation.trial_launches",
     "Mean": "experiments.splits.metric",
+    "PanelResult": "experiments.study.panel_result",
     "Power": "experiments.sizing.power",
     "PowerCurve": "experiments.sizing.rotation_power",
     "Quantile": "experiments.splits.metric",
@@ -210,6 +218,7 @@ _HOMES = {
     "recommend": "experiments.planning.recommendation",
     "render": "experiments.report.report",
     "replicate": "experiments.simulation.replication",
+    "run_panel": "experiments.study.panel_study",
     "run_simulation": "experiments.study.simulated_study",
     "run_study": "experiments.study.study",
     "salt_clashes": "experiments.designs.salted_coins",

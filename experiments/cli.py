@@ -19,7 +19,10 @@ from typing import TYPE_CHECKING, Annotated, Literal, NoReturn
 import typer
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from experiments.study.study_result import StudyResult
+    from experiments.study.study_schema import Study
 
 UNFORESEEN, USAGE, DATA, WRITING, STRICT, INTERRUPTED = 1, 2, 3, 4, 5, 130
 
@@ -62,7 +65,8 @@ def report(
         bool,
         typer.Option(
             "--strict",
-            help="Exit with 5 if the split or the log check fails, or a guardrail is not held.",
+            help="Exit with 5 if the split or the log check fails, a guardrail is not held, or "
+            "treated and controls differ before the start.",
         ),
     ] = False,
     designs: Annotated[
@@ -80,7 +84,14 @@ def report(
     if (study is None) == (built_in is None):
         raise typer.BadParameter("exactly one of STUDY.yaml and --built-in is required")
     progress = not quiet and sys.stderr.isatty()
-    result = _read_out(study, built_in, progress=progress)
+    from experiments.study.study_file import load_study  # noqa: PLC0415 — loaded only when used
+
+    loaded = load_study(study) if study is not None else None
+    if loaded is not None and loaded.panel is not None:
+        if designs:
+            raise typer.BadParameter("--designs goes with a study of arms; leave it out")
+        return _read_panel(loaded, out, strict=strict)
+    result = _read_out(loaded, built_in, progress=progress)
     if designs:
         from dataclasses import replace  # noqa: PLC0415 — loaded only when used
 
@@ -92,27 +103,46 @@ def report(
     from experiments.report.report import render  # noqa: PLC0415 — loaded only when used
 
     page = render(result, out).html
+    return _written(page, result.failures, strict=strict)
+
+
+def _written(page: Path, failures: Sequence[str], *, strict: bool) -> int:
+    """Say where the page is, and under ``--strict`` what failed; gives the exit code."""
     sys.stdout.write(f"{page}\n")
-    if strict and result.failures:
-        _say(f"strict: {'; '.join(result.failures)}")
+    if strict and failures:
+        _say(f"strict: {'; '.join(failures)}")
         return STRICT
     return 0
 
 
-def _read_out(study: str | None, built_in: str | None, *, progress: bool) -> StudyResult:
+def _read_panel(study: Study, out: Path, *, strict: bool) -> int:
+    """Read out a panel study and write its page; gives the exit code."""
+    from dataclasses import replace  # noqa: PLC0415 — loaded only when used
+
+    from experiments.errors import DataError  # noqa: PLC0415 — loaded only when used
+    from experiments.study.panel_study import run_panel  # noqa: PLC0415 — loaded only when used
+
+    try:
+        result = run_panel(study)
+    except OSError as error:  # nothing is written yet
+        where = error.filename or study.file
+        raise DataError(f"{where}: cannot be read: {error.strerror or error}") from error
+    command = shlex.join(["livelift", *sys.argv[1:]])
+    result = replace(result, facts={**result.facts, "Command": command})
+    return _written(result.write(out).html, result.failures, strict=strict)
+
+
+def _read_out(study: Study | None, built_in: str | None, *, progress: bool) -> StudyResult:
     """The result of a study, with the command that asked for it."""
     from dataclasses import replace  # noqa: PLC0415 — loaded only when used
 
-    from experiments.study.study_file import load_study  # noqa: PLC0415 — loaded only when used
-
-    loaded = load_study(study) if study is not None else None
     from experiments.errors import DataError  # noqa: PLC0415 — loaded only when used
     from experiments.study.study import built_in_study, run_study  # noqa: PLC0415 — loaded only when used
 
     try:
-        result = run_study(loaded or built_in_study(str(built_in)), progress=progress)
+        result = run_study(study or built_in_study(str(built_in)), progress=progress)
     except OSError as error:  # nothing is written yet
-        where = error.filename or study or built_in
+        where = error.filename or (study.file if study is not None else built_in)
         raise DataError(f"{where}: cannot be read: {error.strerror or error}") from error
     command = shlex.join(["livelift", *sys.argv[1:]])
     return replace(result, provenance={**result.provenance, "command": command})

@@ -162,6 +162,46 @@ def battle_log() -> pd.DataFrame:
     )
 
 
+def staggered_log() -> pd.DataFrame:
+    """72 units in 36 clusters over 6 periods, treated from 3 or 5 on or (0) never."""
+    rng = np.random.default_rng(21)
+    unit, time = (index.ravel() for index in np.indices((72, 6)))
+    cohort = np.array([0, 3, 5])[np.arange(72) // 2 % 3][unit]
+    covariate = rng.integers(0, 9, 432)
+    on = (cohort > 0) & (time + 1 >= cohort)
+    outcome = 20 + rng.integers(0, 9, 72)[unit] + time + covariate + 3 * on
+    return pd.DataFrame(
+        {
+            "unit": unit + 10,
+            "time": time + 1,
+            "cohort": cohort,
+            "cluster": unit // 2 + 40,
+            "outcome": outcome + rng.integers(0, 9, 432),
+            "covariate": covariate,
+        }
+    )
+
+
+def launch_log() -> pd.DataFrame:
+    """80 units over 5 periods, half of them treated from period 3 on; two states."""
+    rng = np.random.default_rng(22)
+    unit, time = (index.ravel() for index in np.indices((80, 5)))
+    ever, covariate = unit % 2, rng.integers(0, 9, 400)
+    outcome = 20 + rng.integers(0, 9, 80)[unit] + time + covariate + 3 * ever * (time >= 3)
+    return pd.DataFrame(
+        {
+            "unit": unit + 10,
+            "time": time,
+            "treatment": ever,
+            "stratum": unit // 2 % 2,
+            "cluster": unit // 2 + 40,
+            "outcome": outcome + rng.integers(0, 9, 400),
+            "covariate": covariate,
+            "weight": rng.integers(1, 4, 400),
+        }
+    )
+
+
 # --- entries --------------------------------------------------------------------------------------
 
 
@@ -318,6 +358,48 @@ def _entanglement_index(table, c, **options):
     )
 
 
+def _staggered(function, **fixed):
+    """An estimator of staggered adoption; times and cohorts keep their names."""
+
+    def call(table, c, **options):
+        roles = {role: c[role] for role in ("outcome", "unit", "cluster") if role in c}
+        covariates = {"covariates": [c["covariate"]]} if "covariate" in c else {}
+        said = {"time": "time", "cohort": "cohort", "never": 0}
+        return getattr(causal, function)(table, **roles, **covariates, **said, **fixed, **options)
+
+    return call
+
+
+def _launch(function, **fixed):
+    """An estimator of a launch at one time; times keep their name."""
+    others = ("outcome", "unit", "treatment", "stratum", "cluster", "weight")
+
+    def call(table, c, **options):
+        roles = {role: c[role] for role in others if role in c}
+        covariates = {"covariates": [c["covariate"]]} if "covariate" in c else {}
+        said = {"time": "time", "start": 3}
+        return getattr(causal, function)(table, **roles, **covariates, **said, **fixed, **options)
+
+    return call
+
+
+def _triple_diff(table, c, **options):
+    roles = {role: c[role] for role in ("outcome", "unit", "treatment")}
+    roles |= {"time": "time", "start": 3, "eligible": c["stratum"]}
+    return causal.triple_diff(table, **{**roles, **options})
+
+
+def _fixed_effects(table, c, **options):
+    roles = {"outcome": c["outcome"], "treatment": c["covariate"], "absorb": [c["unit"]]}
+    return causal.fixed_effects(table, **{**roles, "cluster": c["cluster"], **options})
+
+
+def _fixed_effects_weighted(table, c, **options):
+    roles = {"outcome": c["outcome"], "treatment": c["arm"], "covariates": [c["covariate"]]}
+    roles |= {"absorb": [c["segment"], c["day"]], "weight": c["weight"], "cluster": c["cluster"]}
+    return causal.fixed_effects(table, **{**roles, **options})
+
+
 ENTRIES = (
     Entry("ab_test", _ab_test, experiment_log, ("outcome", "covariate"), ("arm", "cluster"),
           drops_missing=True),
@@ -358,6 +440,50 @@ ENTRIES = (
     Entry("share_response", _share_response, saturation_log, ("outcome", "arm", "share"),
           ("cell",)),
     Entry("entanglement_index", _entanglement_index, battle_log, ("watch", "room_arm")),
+    Entry("diff_in_diff", _launch("diff_in_diff"), launch_log, ("outcome", "treatment"),
+          ("unit", "cluster")),
+    Entry("diff_in_diff covariates", _launch("diff_in_diff"), launch_log,
+          ("outcome", "treatment", "covariate"), ("unit",), weights=("weight",)),
+    Entry("diff_in_diff without units", _launch("diff_in_diff"), launch_log,
+          ("outcome", "treatment"), ("cluster",)),
+    Entry("event_study", _launch("event_study"), launch_log, ("outcome", "treatment"), ("unit",)),
+    Entry("event_study covariates", _launch("event_study"), launch_log,
+          ("outcome", "treatment", "covariate"), ("unit", "cluster")),
+    Entry("stratified_did", _launch("stratified_did"), launch_log, ("outcome", "treatment"),
+          ("unit", "stratum")),
+    Entry("triple_diff", _triple_diff, launch_log, ("outcome", "treatment", "stratum"),
+          ("unit",)),
+    Entry("panel_design", _launch("panel_design"), launch_log, ("outcome", "treatment"),
+          ("unit", "stratum")),
+    Entry("panel_moments", _launch("panel_moments"), launch_log, ("outcome", "treatment"),
+          ("unit",)),
+    Entry("fixed_effects", _fixed_effects, staggered_log, ("outcome", "covariate"),
+          ("unit", "cluster")),
+    Entry("fixed_effects weighted", _fixed_effects_weighted, experiment_log,
+          ("outcome", "arm", "covariate"), ("segment", "day", "cluster"), weights=("weight",)),
+    Entry("few_cluster_test", _staggered("few_cluster_test", n_draws=199), staggered_log,
+          ("outcome",), ("unit", "cluster")),
+    Entry("sun_abraham", _staggered("sun_abraham"), staggered_log, ("outcome",),
+          ("unit", "cluster")),
+    Entry("sun_abraham covariates", _staggered("sun_abraham"), staggered_log,
+          ("outcome", "covariate"), ("unit",)),
+    Entry("imputation_effects", _staggered("imputation_effects", n_pretrend=1), staggered_log,
+          ("outcome",), ("unit",)),
+    Entry("imputation_effects covariates", _staggered("imputation_effects"), staggered_log,
+          ("outcome", "covariate"), ("unit", "cluster")),
+    Entry("group_time_effects", _staggered("group_time_effects"), staggered_log, ("outcome",),
+          ("unit", "cluster")),
+    Entry("group_time_effects covariates", _staggered("group_time_effects", control="not_yet"),
+          staggered_log, ("outcome", "covariate"), ("unit", "cluster")),
+    Entry("group_time_effects of rows", _staggered("group_time_effects"), staggered_log,
+          ("outcome", "covariate"), ("cluster",)),
+    Entry("bacon_decomposition", _staggered("bacon_decomposition"), staggered_log, ("outcome",),
+          ("unit",)),
+    Entry("twfe_weights", _staggered("twfe_weights"), staggered_log, (), ("unit",)),
+    Entry("synthetic_diff_in_diff", _staggered("synthetic_diff_in_diff", variance="jackknife"),
+          staggered_log, ("outcome", "covariate"), ("unit",)),
+    Entry("factor_effects", _staggered("factor_effects", variance="jackknife", penalty=0.3),
+          staggered_log, ("outcome",), ("unit",)),
     Entry("unit_cube", _unit_cube, experiment_log, ("outcome",), ("arm", "day", "cluster")),
     Entry("mde", _mde, experiment_log, ("outcome", "covariate"), ("cluster",)),
     Entry("switchback_power", _switchback_power, pilot_log, ("outcome",), ("unit",)),
@@ -448,8 +574,26 @@ _READERS: dict[str, Callable[[Any], dict[str, np.ndarray]]] = {
     "DataFrame": lambda frame: {name: frame[name].to_numpy(float) for name in frame},
     "SwitchbackEffect": lambda found: _effect_numbers(found.effect),
     "CarryoverBound": _bound_numbers,
+    "ClusterTest": lambda found: _effect_numbers(found.effect),  # draws follow the labels' order
     "DualSidedEffect": _dual_numbers,
+    "EventStudy": lambda found: _effect_numbers(found.effect) | {"curve": found.curve.cov},
+    "GroupTimeEffects": lambda found: (
+        _effect_numbers(found.effect) | {"joint": found.joint_covariance}
+    ),
+    "StratifiedDid": lambda found: _effect_numbers(found.effect) | _curve_numbers(found.curve),
+    "PanelMoments": lambda m: {"n": m.n, "mean": m.mean, "cross": m.cross},
+    "PanelDesign": lambda design: {
+        "cohorts": design.cohorts["n_units"].to_numpy(float),
+        "means": design.balance_by_cohort["mean"].to_numpy(float),
+    },
+    "BaconDecomposition": lambda found: (
+        _effect_numbers(found.effect)
+        | {"parts": found.comparisons[["estimate", "weight"]].to_numpy(float)}
+    ),
+    "TwfeWeights": lambda found: {"weight": found.cells["weight"].to_numpy(float)},
     "ShareResponse": _response_numbers,
+    "SyntheticDiffInDiff": lambda found: _effect_numbers(found.effect) | {"curve": found.curve.cov},
+    "FactorEffects": lambda found: _effect_numbers(found.effect) | {"curve": found.curve.cov},
     "float": lambda number: {"estimate": np.array(number)},
     "SrmCheck": lambda check: {"p": np.array(check.p_value), "x2": np.array(check.statistic)},
 }

@@ -26,6 +26,7 @@ from entries import (
     rotation_log,
     saturation_log,
     slate_log,
+    staggered_log,
 )
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -190,6 +191,19 @@ def on_slates(name, call):
     return Analysis(name, call, slate_log, SLATE, "reward")
 
 
+def staggered(function, *beside, pick=lambda found: found.effect, **options):
+    """An estimator of staggered adoption."""
+    roles = ("outcome", "unit", "time", "cohort", *beside)
+
+    def call(table, c):
+        named = {role: c[role] for role in roles if role != "covariate"}
+        named |= {"covariates": [c["covariate"]]} if "covariate" in roles else {}
+        return pick(getattr(causal, function)(table, never=0, **named, **options))
+
+    name = " ".join([function, *beside, *options])
+    return Analysis(name, call, staggered_log, roles, "outcome", shifts=0.0)
+
+
 ANALYSES = (
     by_experiment("mean", ab(lambda c: c["outcome"])),
     by_experiment("lin", ab(covaried)),
@@ -241,6 +255,16 @@ ANALYSES = (
     on_saturation("share response direct", response(lambda found: found.direct)),
     on_saturation("share response spillover", response(lambda found: found.spillover)),
     on_saturation("share response curvature", response(lambda found: found.curvature)),
+    staggered("sun_abraham"),
+    staggered("sun_abraham", "cluster", window=(-1, 2)),
+    staggered("sun_abraham", "covariate"),
+    staggered("imputation_effects", "cluster"),
+    staggered("imputation_effects", "covariate"),
+    staggered("imputation_effects", pick=lambda found: found.curve, n_pretrend=1),
+    staggered("group_time_effects", "cluster"),
+    staggered("group_time_effects", "covariate", pick=lambda found: found.curve),
+    staggered("group_time_effects", "covariate", method="ipw", control="not_yet"),
+    staggered("bacon_decomposition"),
     on_slates("slates independent", slates("independent")),
     on_slates("slates pseudoinverse", slates("pseudoinverse")),
     on_slates("slates cascade", slates("cascade")),

@@ -76,42 +76,12 @@ def drop_singletons(
     return dropped
 
 
-@numba.njit(types.void(_codes, _codes, _codes_out, _codes_out), cache=True)
-def sort_by_code(
-    codes: NDArray[np.int64],
-    before: NDArray[np.int64],
-    start: NDArray[np.int64],
-    after: NDArray[np.int64],
-) -> None:
-    """Order rows by code, keeping the order `before` within a code.
-
-    Parameters
-    ----------
-    codes : (n,) array
-    before, after : (n,) arrays
-        Row numbers; `after` is filled.
-    start : (n_levels + 1,) array
-        Filled with where each level begins in `after`.
-    """
-    start[:] = 0
-    for i in range(len(codes)):
-        start[codes[i] + 1] += 1
-    for level in range(len(start) - 1):
-        start[level + 1] += start[level]
-    place = start[:-1].copy()
-    for at in range(len(before)):
-        i = before[at]
-        after[place[codes[i]]] = i
-        place[codes[i]] += 1
-
-
 @numba.njit(
-    types.int64(_codes, _codes, _effects, _codes, _vector, _codes_out, _index_out, _vector_out),
+    types.int64(_codes, _effects, _codes, _vector, _codes_out, _index_out, _vector_out),
     cache=True,
 )
-def collapse_rows(
-    order: NDArray[np.int64],
-    start: NDArray[np.int64],
+def cells_by_level(
+    leader: NDArray[np.int64],
     others: NDArray[np.int64],
     offset: NDArray[np.int64],
     weights: NDArray[np.float64],
@@ -119,39 +89,53 @@ def collapse_rows(
     index: NDArray[np.int32],
     mass: NDArray[np.float64],
 ) -> int:
-    """Distinct combinations of levels, by level of the first effect; returns their number.
+    """Combinations of levels, by level of the leading effect; returns their number.
+
+    With one other effect rows of the same combination become one cell; with more each is its own.
 
     Parameters
     ----------
-    order : (n,) array
-        Rows sorted by the first effect and then by the others.
-    start : (n_first + 1,) array
-        Where each level of the first effect begins in `order`.
+    leader : (n,) array
+        Codes of the leading effect.
     others : (J, n) array
         Codes of the other effects.
-    offset : (J,) array
+    offset : (J + 1,) array
         Where the levels of each begin among theirs.
     weights : (n,) array
         Of rows, or empty: then rows are counted.
-    pointer : (n_first + 1,), index : (n, J), mass : (n,) arrays
+    pointer : (n_leading + 1,), index : (n, J), mass : (n,) arrays
         Filled: where the cells of each level begin, their levels, their weight.
     """
-    n_cells = 0
-    for level in range(len(start) - 1):
-        pointer[level] = n_cells
-        for at in range(start[level], start[level + 1]):
-            i = order[at]
-            same = at > start[level]
-            if same:
-                for j in range(len(offset)):
-                    same = same and index[n_cells - 1, j] == offset[j] + others[j, i]
-            if not same:
-                for j in range(len(offset)):
-                    index[n_cells, j] = offset[j] + others[j, i]
-                mass[n_cells] = 0.0
-                n_cells += 1
-            mass[n_cells - 1] += weights[i] if len(weights) else 1.0
-    pointer[len(start) - 1] = n_cells
+    n_others, n = others.shape
+    pointer[:] = 0
+    for i in range(n):
+        pointer[leader[i] + 1] += 1
+    for level in range(len(pointer) - 1):
+        pointer[level + 1] += pointer[level]
+    place = pointer[:-1].copy()
+    for i in range(n):
+        at = place[leader[i]]
+        place[leader[i]] = at + 1
+        for j in range(n_others):
+            index[at, j] = offset[j] + others[j, i]
+        mass[at] = weights[i] if len(weights) else 1.0
+    if n_others > 1:
+        return n
+    cell_of = np.full(offset[-1], -1, dtype=np.int64)
+    n_cells, low = 0, 0
+    for level in range(len(pointer) - 1):
+        first, high = n_cells, pointer[level + 1]
+        for at in range(low, high):
+            k = index[at, 0]
+            if cell_of[k] >= first:
+                mass[cell_of[k]] += mass[at]
+                continue
+            cell_of[k] = n_cells
+            index[n_cells, 0] = k
+            mass[n_cells] = mass[at]
+            n_cells += 1
+        low = high
+        pointer[level + 1] = n_cells
     return n_cells
 
 
@@ -169,7 +153,7 @@ def schur_times(
     Parameters
     ----------
     pointer, index, mass
-        Cells, as `collapse_rows` fills them.
+        Cells, as `cells_by_level` fills them.
     total : (n_first,) array
         Weight of each level of the first effect.
     p, out : (n_levels, m) arrays
@@ -220,6 +204,61 @@ def schur_times_pair(
             k = index[c, 0]
             out[k, 0] += mass[c] * (p[k, 0] - x)
             out[k, 1] += mass[c] * (p[k, 1] - y)
+
+
+@numba.njit(
+    types.void(
+        _matrix_out, _matrix_out, _matrix, _matrix, _vector, _vector, _vector_out, _vector_out,
+        _vector_out,
+    ),
+    cache=True,
+)  # fmt: skip
+def step_along(
+    b: NDArray[np.float64],
+    r: NDArray[np.float64],
+    p: NDArray[np.float64],
+    Sp: NDArray[np.float64],
+    inverse: NDArray[np.float64],
+    alpha: NDArray[np.float64],
+    rz: NDArray[np.float64],
+    square: NDArray[np.float64],
+    largest: NDArray[np.float64],
+) -> None:
+    """One step of conjugate gradients in each column: b += alpha p, r -= alpha S p.
+
+    Parameters
+    ----------
+    b, r : (n, m) arrays
+        Changed in place.
+    p, Sp : (n, m) arrays
+    inverse : (n,) array
+        The preconditioner, a diagonal.
+    alpha : (m,) array
+    rz, square, largest : (m,) arrays
+        Filled with r'diag(inverse) r, r'r and max |r|.
+    """
+    rz[:], square[:], largest[:] = 0.0, 0.0, 0.0
+    for i in range(len(inverse)):
+        for q in range(len(alpha)):
+            b[i, q] += alpha[q] * p[i, q]
+            rest = r[i, q] - alpha[q] * Sp[i, q]
+            r[i, q] = rest
+            rz[q] += rest * inverse[i] * rest
+            square[q] += rest * rest
+            largest[q] = max(largest[q], abs(rest))
+
+
+@numba.njit(types.void(_matrix_out, _matrix, _vector, _vector), cache=True)
+def turn(
+    p: NDArray[np.float64],
+    r: NDArray[np.float64],
+    inverse: NDArray[np.float64],
+    beta: NDArray[np.float64],
+) -> None:
+    """The next direction of conjugate gradients, in place: p = diag(inverse) r + beta p."""
+    for i in range(len(inverse)):
+        for q in range(len(beta)):
+            p[i, q] = inverse[i] * r[i, q] + beta[q] * p[i, q]
 
 
 @numba.njit(types.void(_codes, _index, _vector, _vector, _vector_out), cache=True)
@@ -286,15 +325,27 @@ def add_by_level(
             sums[g, q] += w * Z[i, q]
 
 
-@numba.njit(types.void(_matrix_out, _codes, _matrix), cache=True)
-def subtract_by_level(
-    Z: NDArray[np.float64], codes: NDArray[np.int64], values: NDArray[np.float64]
+@numba.njit(types.void(_matrix_out, _codes, _matrix, _codes, _vector, _matrix_out), cache=True)
+def subtract_and_add(
+    Z: NDArray[np.float64],
+    codes: NDArray[np.int64],
+    values: NDArray[np.float64],
+    next_codes: NDArray[np.int64],
+    weights: NDArray[np.float64],
+    sums: NDArray[np.float64],
 ) -> None:
-    """Subtract from each row of Z (n, m) the values of its level; in place."""
+    """Subtract from each row of Z (n, m) the values of its level, in place; then `add_by_level`.
+
+    The sums, over the levels of another effect, are of what is left: one pass for both.
+    """
+    weighted, m = len(weights) > 0, Z.shape[1]
     for i in range(len(codes)):
-        g = codes[i]
-        for q in range(Z.shape[1]):
-            Z[i, q] -= values[g, q]
+        g, h = codes[i], next_codes[i]
+        w = weights[i] if weighted else 1.0
+        for q in range(m):
+            rest = Z[i, q] - values[g, q]
+            Z[i, q] = rest
+            sums[h, q] += w * rest
 
 
 @numba.njit(types.int64(_codes, _codes, _codes_out), cache=True)

@@ -19,9 +19,7 @@ from causal.kernels.simplex import members_of, nearest_point
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-_compiled = numba.njit(
-    cache=True, error_model="numpy", no_cpython_wrapper=True, no_cfunc_wrapper=True
-)
+_compiled = numba.njit(cache=True, error_model="numpy")
 _float = types.float64
 _vector = types.Array(_float, 1, "C", readonly=True)
 _codes = types.Array(types.int64, 1, "C", readonly=True)
@@ -226,16 +224,19 @@ def _nelder_mead(
 
 @_compiled
 def _along(problem: _Problem, theta: NDArray[np.float64], best: float, budget: int) -> float:
-    """Improve theta one predictor at a time, with steps that halve; returns its loss."""
+    """Improve theta one predictor at a time, with steps that halve, or without it; its loss."""
     k = len(theta)
     trial = np.empty(k)
     step, stop = 2.0, problem.steps[0] + budget
     while step > 1e-3 and problem.steps[0] < stop:
         better = False
-        for h in range(2 * k):
+        for h in range(3 * k):
             for i in range(k):
                 trial[i] = theta[i]
-            trial[h // 2] += step if h % 2 == 0 else -step
+            if h % 3 == 2:  # leave the predictor out
+                trial[h // 3] = 2.0 * _LEAST
+            else:
+                trial[h // 3] += step if h % 3 == 0 else -step
             loss = _loss(problem, trial)
             if loss < best:
                 best, better = loss, True
@@ -267,8 +268,8 @@ def _search(problem: _Problem, starts: NDArray[np.float64]) -> None:
 
 def most_evaluations(n_starts: int, k: int) -> int:
     """An upper bound of the evaluations of one search."""
-    over = n_starts + 2  # a step may begin just before the budget ends
-    return (n_starts * _PER_START + _RESTART + _ALONG) * k + over * 3 * (k + 2)
+    over = n_starts + 2  # a step or sweep may begin just before the budget ends
+    return (n_starts * _PER_START + _RESTART + _ALONG) * k + over * 4 * (k + 2)
 
 
 @numba.njit(

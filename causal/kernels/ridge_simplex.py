@@ -16,8 +16,9 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
 _ROUNDS = 200  # Newton steps; supports rarely change ten times
-_WELL_SET = 1e-6  # ridge over |D|^2 from which the dual equations keep their digits
-_GAP = 1e-13  # over the largest squared row
+_HOPELESS = 1e-11  # ridge over |D|^2 below which the dual equations lose their digits
+_WELL_SET = 1e-6  # and from which they keep them
+_WEIGHT_ERROR = 1e-10
 _EXCHANGES = 30  # rounds of blocks before indices are exchanged one at a time
 _ROUNDING = 1e-13
 _SHORTEST = 1e-6  # of a Newton step: what is left is rounding
@@ -55,11 +56,29 @@ def solve_ridge_simplex(D: NDArray[np.float64], ridge: float, w: NDArray[np.floa
     w[:] = 1.0 / n
     if n == 1 or scale == 0.0:
         return 0.0
+    if ridge >= _HOPELESS * spread:
+        _dual_newton(D, ridge, w)
+        if weight_error(D, ridge, w) <= _WEIGHT_ERROR:
+            return duality_gap(D, ridge, w) / scale
+        w[:] = 1.0 / n
     _dual_newton(D, max(ridge, _WELL_SET * spread), w)
-    lost = ridge < _WELL_SET * spread or duality_gap(D, ridge, w) > _GAP * scale
-    if lost and not exchange_blocks(D, ridge, w):
+    if not exchange_blocks(D, ridge, w):
         exchange_singly(D, ridge, w)
     return duality_gap(D, ridge, w) / scale
+
+
+@njit(cache=True)
+def weight_error(D: NDArray[np.float64], ridge: float, w: NDArray[np.float64]) -> float:
+    """How far a weight may be off: violated conditions over the ridge, the least curvature."""
+    q, level = _combined(D, w), 0.0
+    g = np.empty(len(w))
+    for j in range(len(w)):
+        g[j] = dot(D[j], q) + ridge * w[j]
+        level += w[j] * g[j]
+    worst = 0.0
+    for j in range(len(w)):
+        worst = max(worst, abs(g[j] - level) if w[j] > 0.0 else level - g[j])
+    return worst / ridge
 
 
 @njit(cache=True)

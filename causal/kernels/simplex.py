@@ -16,9 +16,7 @@ from numba import types
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-_compiled = numba.njit(
-    cache=True, error_model="numpy", no_cpython_wrapper=True, no_cfunc_wrapper=True
-)
+_compiled = numba.njit(cache=True, error_model="numpy")
 _float = types.float64
 _vector = types.Array(_float, 1, "C", readonly=True)
 _codes = types.Array(types.int64, 1, "C", readonly=True)

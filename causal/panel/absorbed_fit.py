@@ -23,7 +23,7 @@ from causal.panel.conventions import (
 from causal.sandwich import Clusters, cluster_sums, dense_codes, first, sandwich, without_negative
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Iterator, Mapping, Sequence
 
     from numpy.typing import NDArray
 
@@ -236,7 +236,9 @@ def _all_absorbed(
 ) -> _Design:
     """All effects are absorbed."""
     found = absorb(effects, columns, names=names, **solver)
-    ways = _kept_clusters(clusters, found.kept)
+    ways = _kept_clusters(
+        clusters, found.kept, dict(zip(map(id, effects), found.codes, strict=True))
+    )
     nested = _nested(found.codes, ways)
     order = sorted(range(len(nested)), key=lambda j: (not nested[j], -found.n_levels[j]))
     n_free = parameter_count(
@@ -260,7 +262,7 @@ def _nested_absorbed(
 ) -> _Design:
     """Effects nested in the cluster are absorbed, the others become dummies."""
     kept, singletons = rows_to_keep(effects, solver["weights"])
-    ways = _kept_clusters(clusters, kept)
+    ways = _kept_clusters(clusters, kept, {})
     codes = [dense_codes(effect[kept]).codes for effect in effects]
     nested = _nested(codes, ways)
     if not any(nested):
@@ -287,10 +289,17 @@ def _nested_absorbed(
 
 
 def _kept_clusters(
-    clusters: Sequence[NDArray[Any]], kept: NDArray[np.bool_]
+    clusters: Sequence[NDArray[Any]],
+    kept: NDArray[np.bool_],
+    known: Mapping[int, NDArray[np.int64]],
 ) -> tuple[Clusters, ...]:
-    """Dense codes of the clusters of the kept rows."""
-    return tuple(dense_codes(np.asarray(labels)[kept]) for labels in clusters)
+    """Dense codes of the clusters of the kept rows; `known` by id of the array."""
+    return tuple(
+        Clusters(known[id(labels)], int(known[id(labels)].max()) + 1)
+        if id(labels) in known
+        else dense_codes(np.asarray(labels)[kept])
+        for labels in clusters
+    )
 
 
 def _nested(codes: Sequence[NDArray[np.int64]], ways: tuple[Clusters, ...]) -> list[bool]:
@@ -334,14 +343,14 @@ class _Part:
 def _regressors(design: _Design, names: tuple[str, ...], tolerance: float) -> _Part:
     """Fit the outcome on dummies and regressors; leave redundant dummies out."""
     found, first_one = design.absorbed, design.n_dummies
-    Z = found.columns
+    Z = np.ascontiguousarray(found.columns.T)
     if found.weights is not None:
-        Z = Z * np.sqrt(found.weights)[:, None]
-    norms = np.sqrt(np.einsum("ij,ij->j", Z, Z))
+        Z *= np.sqrt(found.weights)
+    norms = np.sqrt(np.einsum("ij,ij->i", Z, Z))
     nothing = norms <= np.maximum(tolerance * found.norms, found.rounding)
     _refuse_absorbed([name for j, name in enumerate(names) if nothing[first_one + j]])
     scale = np.where(nothing, 1.0, norms)[:-1]
-    rows = np.ascontiguousarray((Z[:, :-1] / scale).T)
+    rows = Z[:-1] / scale[:, None]
     rows[nothing[:-1]] = 0.0
     qr = independent_part(rows)
     n_kept = np.isin(np.arange(len(scale)), qr.kept)
@@ -351,7 +360,7 @@ def _regressors(design: _Design, names: tuple[str, ...], tolerance: float) -> _P
             f"regressors must not be linear combinations of each other and the effects; "
             f"{first(collinear)} is: leave it out"
         )
-    y = Z[:, -1]
+    y = Z[-1]
     inner = qr.Q.T @ y
     to_basis = linalg.solve_triangular(qr.R, np.eye(len(qr.kept))) / scale[qr.kept, None]
     labels = (*(f"dummy {j}" for j in range(first_one)), *names)
@@ -362,7 +371,7 @@ def _regressors(design: _Design, names: tuple[str, ...], tolerance: float) -> _P
         coef=to_basis @ inner,
         Q=qr.Q,
         to_basis=to_basis,
-        X=Z[:, qr.kept],
+        X=Z[qr.kept].T,
         resid=y - qr.Q @ inner,
         k=design.n_free + len(qr.kept),
     )

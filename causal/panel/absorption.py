@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
 _DENSE_LEVELS = 2_000  # up to which the Schur complement is formed
 _DENSE_WORK = 200  # products a cell that forming it may take
-_ROUNDING = 16 * np.finfo(float).eps
+_ROUNDING = 64 * np.finfo(float).eps
 _SLACK = 0.3  # of the targets, at which conjugate gradients stop: rounding comes on top
 _NONE = np.zeros(0)
 
@@ -127,7 +127,8 @@ def absorb(
     n_iterations = 0
     if len(rows.codes) == 1:
         for _ in range(2):  # the second pass takes the rounding of the first
-            rows.demean(Z)
+            means = rows.sums(Z, 0) / rows.mass[0][:, None]
+            rows.subtract(Z, 0, means, then=0)
     else:
         n_iterations = _eliminate(
             rows, Z, norms, tolerance=tolerance, max_iterations=max_iterations, names=labels
@@ -197,11 +198,6 @@ class _Rows:
         return tuple(len(mass) for mass in self.mass)
 
     @property
-    def largest(self) -> int:
-        """The effect with the most levels."""
-        return int(np.argmax(self.n_levels))
-
-    @property
     def row_weights(self) -> NDArray[np.float64]:
         """Weights for kernels: empty without any."""
         return _NONE if self.weights is None else self.weights
@@ -214,13 +210,15 @@ class _Rows:
         add_by_level(Z, self.codes[effect], self.row_weights, total)
         return total
 
-    def demean(self, Z: NDArray[np.float64]) -> None:
-        """Subtract means by level of the largest effect, in place."""
-        from causal.kernels.demean import subtract_by_level  # noqa: PLC0415 — numba, when used
+    def subtract(
+        self, Z: NDArray[np.float64], effect: int, values: NDArray[np.float64], *, then: int
+    ) -> NDArray[np.float64]:
+        """Subtract values by level in place; returns the sums of the rest by level of `then`."""
+        from causal.kernels.demean import subtract_and_add  # noqa: PLC0415 — numba, when used
 
-        effect = self.largest
-        means = self.sums(Z, effect) / self.mass[effect][:, None]
-        subtract_by_level(Z, self.codes[effect], means)
+        total = np.zeros((self.n_levels[then], Z.shape[1]))
+        subtract_and_add(Z, self.codes[effect], values, self.codes[then], self.row_weights, total)
+        return total
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -230,11 +228,16 @@ class _Target:
     norm: NDArray[np.float64]
     largest: NDArray[np.float64]
 
-    def met(self, r: NDArray[np.float64], slack: float = 1.0) -> NDArray[np.bool_]:
+    def met(self, r: NDArray[np.float64]) -> NDArray[np.bool_]:
         """Whether r (n_levels, m) is small enough, for each column."""
-        met: NDArray[np.bool_] = np.sqrt(np.einsum("ij,ij->j", r, r)) <= slack * self.norm
-        met &= np.abs(r).max(axis=0) <= slack * self.largest
-        return met
+        return self.reached(np.einsum("ij,ij->j", r, r), np.abs(r).max(axis=0))
+
+    def reached(
+        self, square: NDArray[np.float64], largest: NDArray[np.float64], slack: float = 1.0
+    ) -> NDArray[np.bool_]:
+        """The same of squared norms and largest sums, (m,)."""
+        small = (square <= (slack * self.norm) ** 2) & (largest <= slack * self.largest)
+        return np.asarray(small)
 
     def of(self, columns: slice) -> _Target:
         """Those of some columns."""
@@ -258,9 +261,8 @@ def _centred(
         column = np.ascontiguousarray(columns[:, j])
         column = column if len(column) == n else column[rows.kept]
         peaks[j] = max(column.max(), -column.min())
-        column = column - column[0]
-        for _ in range(2):  # the second pass takes the rounding of the first
-            column -= np.average(column, weights=rows.weights)
+        column = column - column[0]  # else the mean of a column far from 0 is rounding
+        column -= np.average(column, weights=rows.weights)
         w = column if rows.weights is None else column * rows.weights
         norms[j] = np.sqrt(column @ w)
         Z[:, j] = column
@@ -315,18 +317,17 @@ def _eliminate(
     names: tuple[str, ...],
 ) -> int:
     """Subtract all effects from Z in place; returns the iterations of conjugate gradients."""
-    from causal.kernels.demean import subtract_by_level  # noqa: PLC0415 — numba, when used
-
-    order = [rows.largest, *(j for j in range(len(rows.codes)) if j != rows.largest)]
-    others = order[1:]
+    leader, *others = sorted(range(len(rows.codes)), key=lambda j: -rows.n_levels[j])
     bounds = np.concatenate([[0], np.cumsum([rows.n_levels[j] for j in others])])
 
-    def sums() -> NDArray[np.float64]:
-        rows.demean(Z)
-        return np.vstack([rows.sums(Z, j) for j in others])
+    def demeaned(total: NDArray[np.float64]) -> NDArray[np.float64]:
+        """Subtract means by level of the leader from their sums; the sums of the others."""
+        means = total / rows.mass[leader][:, None]
+        found = [rows.subtract(Z, leader, means, then=others[0])]
+        return np.vstack([*found, *(rows.sums(Z, j) for j in others[1:])])
 
-    left = sums()
-    solve = _solver(_system(rows, order, bounds))
+    left = demeaned(rows.sums(Z, leader))
+    solve = _solver(_system(rows, leader, others, bounds))
     target = _target(left, np.concatenate([rows.mass[j] for j in others]), norms, tolerance)
     used, before = 0, np.inf
     while not used or not target.met(left).all():
@@ -341,8 +342,8 @@ def _eliminate(
         b, steps = solve(left, target, max_iterations - used)
         used, before = used + steps, far
         for j, low, high in zip(others, bounds, bounds[1:], strict=False):
-            subtract_by_level(Z, rows.codes[j], b[low:high])
-        left = sums()
+            total = rows.subtract(Z, j, b[low:high], then=leader)
+        left = demeaned(total)
     return used
 
 
@@ -365,21 +366,17 @@ def _length(weight: NDArray[np.float64]) -> float:
     return float(np.linalg.norm(weight))
 
 
-def _system(rows: _Rows, order: list[int], bounds: NDArray[np.int64]) -> _System:
-    """Sort the rows and collapse them to distinct combinations of levels."""
-    from causal.kernels.demean import collapse_rows, sort_by_code  # noqa: PLC0415 — when used
+def _system(rows: _Rows, leader: int, others: list[int], bounds: NDArray[np.int64]) -> _System:
+    """Collapse the rows to combinations of levels."""
+    from causal.kernels.demean import cells_by_level  # noqa: PLC0415 — numba, when used
 
-    n, leader, others = len(rows.codes[0]), order[0], order[1:]
-    at, after = np.arange(n), np.empty(n, dtype=np.int64)
-    for j in reversed(order):
-        start = np.empty(rows.n_levels[j] + 1, dtype=np.int64)
-        sort_by_code(rows.codes[j], at, start, after)
-        at, after = after, at
+    n = len(rows.codes[0])
     pointer = np.empty(rows.n_levels[leader] + 1, dtype=np.int64)
     index, mass = np.empty((n, len(others)), dtype=np.int32), np.empty(n)
     codes = np.stack([rows.codes[j] for j in others])
-    n_cells = collapse_rows(at, start, codes, bounds[:-1], rows.row_weights, pointer, index, mass)
-    cells = slice(0, int(n_cells))
+    cells = slice(
+        cells_by_level(rows.codes[leader], codes, bounds, rows.row_weights, pointer, index, mass)
+    )
     return _System(pointer, index[cells], mass[cells], rows.mass[leader], int(bounds[-1]))
 
 
@@ -435,24 +432,24 @@ def _conjugate_gradients(
     most: int,
 ) -> tuple[NDArray[np.float64], int]:
     """Solve S b = rhs for all columns; each stops at its target. S is singular but consistent."""
+    from causal.kernels.demean import step_along, turn  # noqa: PLC0415 — numba, when used
+
+    m = rhs.shape[1]
     b, r = np.zeros_like(rhs), rhs.copy()
-    z = inverse[:, None] * r
-    p, rz = z.copy(), np.einsum("ij,ij->j", r, z)
-    going = ~target.met(r, _SLACK)
+    p = inverse[:, None] * r
+    rz, new, square, largest = np.einsum("ij,ij->j", r, p), np.empty(m), np.empty(m), np.empty(m)
+    going = ~target.met(r)
     for step in range(1, most + 1):
         Sp = system.times(p)
         curve = np.einsum("ij,ij->j", p, Sp)
         going &= curve > 0
         alpha = np.where(going, rz / np.where(going, curve, 1.0), 0.0)
-        b += alpha * p
-        r -= alpha * Sp
-        going &= ~target.met(r, _SLACK)
+        step_along(b, r, p, Sp, inverse, alpha, new, square, largest)
+        going &= ~target.reached(square, largest, _SLACK)
         if not going.any():
             return b, step
-        z = inverse[:, None] * r
-        new = np.einsum("ij,ij->j", r, z)
-        p = z + np.where(going, new / np.where(going, rz, 1.0), 0.0) * p
-        rz = new
+        turn(p, r, inverse, np.where(going, new / np.where(going, rz, 1.0), 0.0))
+        rz = new.copy()
     return b, most
 
 
@@ -474,9 +471,12 @@ def _components(
     n_sets = int(offset[-1])
     for j in range(1, n_effects):
         n_sets -= int(join_levels(codes[0], codes[j] + offset[j], parent))
+    for j in range(n_effects):
         for i in range(j):
             pair = np.arange(n_levels[i] + n_levels[j])
-            joined = int(join_levels(codes[i], codes[j] + n_levels[i], pair))
+            joined = len(pair) - n_sets
+            if n_effects > 2:
+                joined = int(join_levels(codes[i], codes[j] + n_levels[i], pair))
             shared[i, j] = shared[j, i] = len(pair) - joined
     largest = np.bincount(parent[codes[0]]).max() / len(codes[0])
     return shared, n_sets, float(largest)

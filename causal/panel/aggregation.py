@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Literal
 
 import numpy as np
+from scipy import special
 
 from causal.distributions import wald_test
 from causal.effect import Effect, EffectCurve, WaldTest
@@ -111,26 +112,22 @@ def aggregated(
     estimate = np.array([cells.mean(rows, kind) for rows in points])
     overall, into = _overall(cells, points, labels, kind, estimate, J)
     cov = J @ result.joint_covariance @ J.T
-    curve = EffectCurve(
+    curve = replace(
+        result.curve,
         index=labels,
         index_name=_INDEX[kind],
         estimate=estimate,
         cov=(cov + cov.T) / 2,
-        estimand="att",
-        method=result.curve.method,
-        n_obs=result.curve.n_obs,
-        n_clusters=result.curve.n_clusters,
-        details=result.curve.details,
     )
     variance = float(into @ result.joint_covariance @ into)
     effect = Effect(
         estimate=overall,
         std_error=math.sqrt(max(variance, 0.0)),
-        estimand="att",
+        estimand=curve.estimand,
         method=curve.method,
         n_obs=curve.n_obs,
         n_clusters=curve.n_clusters,
-        details={**result.curve.details, "weights": _WEIGHTS[kind]},
+        details={**curve.details, "weights": _WEIGHTS[kind]},
     )
     n_treated = [int(cells.n[np.unique(cells.cohort[rows])].sum()) for rows in points]
     return Aggregation(
@@ -264,15 +261,21 @@ def _overall(
 
 def _pretrend(curve: EffectCurve, anticipation: int) -> WaldTest | None:
     """That all event times before treatment and anticipation are 0."""
-    early = np.array([int(e) < -anticipation for e in curve.index])  # type: ignore[arg-type]
-    early &= curve.std_error > 0
-    return wald_of(curve.estimate, curve.cov, early)
+    before = np.array([int(e) < -anticipation for e in curve.index])  # type: ignore[arg-type]
+    return pretrend_test(curve, before, curve.n_clusters or curve.n_obs)
 
 
-def wald_of(
-    estimate: NDArray[np.float64], cov: NDArray[np.float64], keep: NDArray[np.bool_]
-) -> WaldTest | None:
-    """Joint test of some points; None if there are none."""
-    if not keep.any():
+def pretrend_test(curve: EffectCurve, before: NDArray[np.bool_], n: int) -> WaldTest | None:
+    """That some points are 0, by Hotelling's F for n independent clusters.
+
+    The chi-square that the covariance suggests rejects too often as soon as points are not few
+    beside clusters. None without points, or with as many as there are clusters.
+    """
+    before = before & (curve.std_error > 0)
+    if not before.any() or before.sum() >= n:
         return None
-    return wald_test(estimate[keep], cov[np.ix_(keep, keep)], None)
+    test = wald_test(curve.estimate[before], curve.cov[np.ix_(before, before)], None)
+    q, rest = test.df, n - test.df
+    f = test.statistic * rest / (n * q)
+    p = float(special.fdtrc(q, rest, f))
+    return WaldTest(statistic=f, df=q, df_denom=float(rest), p_value=p)

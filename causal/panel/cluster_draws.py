@@ -10,7 +10,7 @@ import itertools
 import math
 from collections import Counter
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Literal, TypeAlias
 
 import numpy as np
 
@@ -21,9 +21,15 @@ if TYPE_CHECKING:
 
     from causal.panel.cluster_grams import ClusterGrams
 
+Multiplier: TypeAlias = Literal["rademacher", "webb"]
+
 _TIE = 1e-9  # relative difference of squares below which two statistics count as equal
 _EXACT_FIT = 1e-13  # scores over products, below which they are rounding
-_WEBB = np.sqrt([0.5, 1.0, 1.5])
+_POINTS = {
+    "rademacher": np.array([-1.0, 1.0]),
+    "webb": np.sqrt([0.5, 1.0, 1.5, 0.5, 1.0, 1.5]) * [-1, -1, -1, 1, 1, 1],
+}
+_DOUBLINGS = 15
 _ENUMERATED = 4_096  # draws up to which all are taken, however few were asked for
 
 
@@ -55,11 +61,14 @@ class ClusterDraws:
 
     @property
     def least_p(self) -> float:
-        """The smallest p-value that there can be."""
+        """The smallest p-value that there can be: some draws always equal the observed one."""
         n = len(self.a)
         if not self.exact:
             return 1 / (n + 1)
-        return (1 if self.kind == "labels" else 2) / n
+        if self.kind != "labels":
+            return 2 / n  # all weights 1, all -1
+        same = np.abs(self.a) <= _TIE * np.abs(self.a).max()
+        return int((same & (np.abs(self.b**2 - self.c0) <= _TIE * self.c0)).sum()) / n
 
     def p_value(self, delta: float) -> float:
         """Share of draws whose statistic is at least the observed one."""
@@ -84,7 +93,8 @@ class ClusterDraws:
     def not_rejected(self, level: float, step: float) -> tuple[float, float]:
         """Nearest deltas on either side at which p falls to 1 - level; infinite if at none.
 
-        Steps outwards are doubled until p is small, the last one is halved 60 times.
+        Steps outwards are doubled until p is small, the last one is halved 60 times. Beyond 30,000
+        steps rounding breaks ties: an end is then infinite.
         """
         low, high = (self._end(level, sign * step) for sign in (-1, 1))
         return low, high
@@ -92,7 +102,7 @@ class ClusterDraws:
     def _end(self, level: float, step: float) -> float:
         """The end on the side of `step`."""
         limit, near = 1 - level + 1e-12, 0.0
-        for _ in range(60):
+        for _ in range(_DOUBLINGS):
             if self.p_value(near + step) <= limit:
                 break
             near, step = near + step, 2 * step
@@ -116,7 +126,9 @@ class ClusterDraws:
 # ---- wild cluster bootstrap ----
 
 
-def wild_draws(grams: ClusterGrams, *, n_draws: int, level: float, seed: int) -> ClusterDraws:
+def wild_draws(
+    grams: ClusterGrams, *, multiplier: Multiplier, n_draws: int, seed: int
+) -> ClusterDraws:
     """Restricted wild cluster bootstrap of the treatment's coefficient, errors CR1.
 
     Notes
@@ -130,7 +142,7 @@ def wild_draws(grams: ClusterGrams, *, n_draws: int, level: float, seed: int) ->
     g = grams.beside_periods()
     total = g.xx.sum()
     estimate = g.xy.sum() / total
-    V, exact, kind = _weights(g.n_clusters, n_draws=n_draws, level=level, seed=seed)
+    V, exact = _weights(g.n_clusters, multiplier, n_draws, seed)
     w = g.Zx @ g.inverse
 
     def scores(
@@ -156,27 +168,20 @@ def wild_draws(grams: ClusterGrams, *, n_draws: int, level: float, seed: int) ->
         own=float(total),
         own_square=float(rest @ rest),
         exact=exact,
-        kind=kind,
+        kind=multiplier,
     )
 
 
 def _weights(
-    n: int, *, n_draws: int, level: float, seed: int
-) -> tuple[NDArray[np.float64], bool, str]:
-    """Weights of clusters, (n, draws); all of them where they are few.
-
-    Signs, unless there are so few clusters that 2^(1-n), the least p-value of signs, is above
-    1 - level: then six-point weights.
-    """
-    most = max(n_draws, _ENUMERATED)
-    signs = 2.0 ** (1 - n) <= 1 - level
-    points = np.array([-1.0, 1.0]) if signs else np.concatenate([-_WEBB, _WEBB])
-    kind = "rademacher" if signs else "webb"
-    if len(points) ** float(n) <= most:
+    n: int, multiplier: Multiplier, n_draws: int, seed: int
+) -> tuple[NDArray[np.float64], bool]:
+    """Weights of n clusters, (n, draws), and whether these are all that there are."""
+    points = _POINTS[multiplier]
+    if len(points) ** float(n) <= max(n_draws, _ENUMERATED):
         every = np.indices((len(points),) * n).reshape(n, -1)
-        return points[every], True, kind
+        return points[every], True
     rng = np.random.default_rng(seed)
-    return points[rng.integers(0, len(points), (n, n_draws))], False, kind
+    return points[rng.integers(0, len(points), (n, n_draws))], False
 
 
 # ---- labels reassigned among clusters ----

@@ -14,6 +14,9 @@ if TYPE_CHECKING:
     from causal.panel.cohort_moments import PanelMoments
 
 
+_ROUNDING = 16 * np.finfo(float).eps
+
+
 @dataclass(frozen=True, slots=True, eq=False)
 class CohortScores:
     """Estimates by their influence v'e of each unit, summed by cluster; no small-sample factor.
@@ -55,9 +58,12 @@ class CohortScores:
             raise ValueError("panel moments without cross products have no errors by unit")
         found = (s / m.n[:, None]).T @ s
         V = np.stack(self.weights)
+        rounding = np.zeros(len(found))
         for g, Q in enumerate(m.cross):
             found += V[:, g] @ Q @ V[:, g].T
-        return np.asarray(found)
+            rounding += (np.abs(V[:, g]) @ np.sqrt(np.diag(Q))) ** 2
+        seen = np.diag(found) > _ROUNDING * rounding
+        return np.asarray((found + found.T) / 2 * np.outer(seen, seen))
 
 
 def mean_level(

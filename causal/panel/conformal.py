@@ -7,11 +7,11 @@ counterfactual and synthetic controls. JASA 116, 1849-1864.
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeAlias
 
 import numpy as np
 
-from causal.panel.aligned_paths import align, gap_paths, grams, power_of_two
+from causal.panel.aligned_paths import gap_paths, grams, power_of_two
 from causal.panel.augmented import add_ridge
 from causal.panel.donor_weights import fit_outcomes
 
@@ -20,10 +20,13 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
+    from causal.panel.aligned_paths import AlignedPaths
     from causal.panel.donor_pool import DonorPool
     from causal.panel.donor_weights import Fitting
 
-_GRID, _DOUBLINGS, _BISECTIONS = 101, 12, 40
+_GRID, _GRIDS, _BISECTIONS = 101, 16, 40
+
+_Test: TypeAlias = "tuple[NDArray[np.float64], NDArray[np.float64]]"
 
 
 @dataclass(frozen=True, slots=True, eq=False, kw_only=True)
@@ -40,6 +43,7 @@ class Conformal:
 
 def conformal(
     pool: DonorPool,
+    aligned: AlignedPaths,
     fitting: Fitting,
     *,
     fixed_effect: bool,
@@ -62,7 +66,8 @@ def conformal(
     Raises
     ------
     ValueError
-        If there are too few periods for `level`, or the interval has no end.
+        If there are too few periods for `level`, every constant effect is rejected, or the
+        interval has no end.
     """
     n_periods = len(pool.times)
     alpha = 1.0 - level
@@ -73,22 +78,26 @@ def conformal(
             f"{n_periods}; lower the level or use inference='placebo'"
         )
 
-    def p_values(effects: NDArray[np.float64]) -> NDArray[np.float64]:
-        return _p_values(pool, fitting, effects, fixed_effect=fixed_effect, ridge=ridge)
+    def test(effects: NDArray[np.float64]) -> _Test:
+        return _test(pool, aligned, fitting, effects, fixed_effect=fixed_effect, ridge=ridge)
 
-    low, high = _invert(p_values, estimate, reach, alpha)
-    return Conformal(p_value=float(p_values(np.zeros(1))[0]), low=low, high=high)
+    low, high = _invert(test, estimate, reach, level)
+    return Conformal(p_value=float(test(np.zeros(1))[0][0]), low=low, high=high)
 
 
-def _p_values(
+def _test(
     pool: DonorPool,
+    aligned: AlignedPaths,
     fitting: Fitting,
     effects: NDArray[np.float64],
     *,
     fixed_effect: bool,
     ridge: float | None,
-) -> NDArray[np.float64]:
-    """P-value of each constant effect: imposed on the treated, refitted on all periods."""
+) -> _Test:
+    """P-value of each constant effect: imposed on the treated, refitted on all periods.
+
+    Also the observed statistic less the median one: it leads to where p-values are large.
+    """
     start, n_periods = int(pool.first[0]), len(pool.times)
     treated = np.repeat(pool.outcome[:1], len(effects), axis=0)
     treated[:, start:] -= effects[:, None]
@@ -99,7 +108,7 @@ def _p_values(
     scale = power_of_two(rows)
     rows = rows / scale
     whole = replace(
-        align(pool, fixed_effect=False),
+        aligned,
         rows=rows[None],
         gram=grams(rows[None]),
         starts=np.array([n_periods]),
@@ -115,31 +124,49 @@ def _p_values(
     left = np.abs(gap_paths(rows, members, weights))
     shifts = (np.arange(n_periods)[:, None] + np.arange(start, n_periods)) % n_periods
     statistic = left[:, shifts].mean(axis=2)  # (effects, cyclic shifts), the first as observed
-    return np.asarray((statistic >= statistic[:, :1] * (1 - 1e-9)).mean(axis=1))
+    p = (statistic >= statistic[:, :1] * (1 - 1e-9)).mean(axis=1)
+    return p, statistic[:, 0] - np.median(statistic, axis=1)
 
 
 def _invert(
-    p_values: Callable[[NDArray[np.float64]], NDArray[np.float64]],
-    estimate: float,
-    reach: float,
-    alpha: float,
+    test: Callable[[NDArray[np.float64]], _Test], estimate: float, reach: float, level: float
 ) -> tuple[float, float]:
-    """Ends of the effects with a p-value above alpha."""
-    reach = reach or abs(estimate) or 1.0
-    for _ in range(_DOUBLINGS):
-        grid = estimate + reach * np.linspace(-1, 1, _GRID)
-        inside = p_values(grid) > alpha + 1e-12
+    """Ends of the effects whose p-value is above 1 - level."""
+    alpha = 1.0 - level + 1e-12
+    centre, reach, best = estimate, reach or abs(estimate) or 1.0, 0.0
+    for _ in range(_GRIDS):
+        grid = centre + reach * np.linspace(-1, 1, _GRID)
+        p, excess = test(grid)
+        best = max(best, float(p.max()))
+        inside = p > alpha
         if inside.any() and not inside[0] and not inside[-1]:
-            first, last = int(inside.argmax()), len(grid) - 1 - int(inside[::-1].argmax())
-            ends = np.array([[grid[first - 1], grid[first]], [grid[last + 1], grid[last]]])
-            for _ in range(_BISECTIONS):  # each row: rejected, not rejected
-                middle = ends.mean(axis=1)
-                kept = p_values(middle) > alpha + 1e-12
-                ends[np.arange(2), kept.astype(int)] = middle
-            return float(ends[0, 1]), float(ends[1, 1])
-        reach *= 2.0 if inside.any() else 0.5
+            return _ends(test, grid, inside, alpha)
+        near = int(excess.argmin())
+        wider = inside.any() or near in (0, len(grid) - 1)
+        centre, reach = float(grid[near]), reach * (2.0 if wider else 0.5)
+    if best <= alpha:
+        raise ValueError(
+            f"a conformal interval at level {level:g} needs a constant effect that is kept; "
+            f"the largest p-value found is {best:.3g}: gaps vary more after the start than before; "
+            "raise the level or use inference='placebo'"
+        )
     raise ValueError(
-        "a conformal interval needs effects that are rejected on both sides and some that are "
-        "not; none were found: give more periods before the start, lower the level or use "
+        f"a conformal interval at level {level:g} needs effects that are rejected on both sides; "
+        "none were found: give more periods before the start, lower the level or use "
         "inference='placebo'"
     )
+
+
+def _ends(
+    test: Callable[[NDArray[np.float64]], _Test],
+    grid: NDArray[np.float64],
+    inside: NDArray[np.bool_],
+    alpha: float,
+) -> tuple[float, float]:
+    """The outermost effects that are not rejected, by bisection."""
+    first, last = int(inside.argmax()), len(grid) - 1 - int(inside[::-1].argmax())
+    ends = np.array([[grid[first - 1], grid[first]], [grid[last + 1], grid[last]]])
+    for _ in range(_BISECTIONS):  # each row: rejected, not rejected
+        middle = ends.mean(axis=1)
+        ends[np.arange(2), (test(middle)[0] > alpha).astype(int)] = middle
+    return float(ends[0, 1]), float(ends[1, 1])

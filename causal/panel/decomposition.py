@@ -25,7 +25,7 @@ from causal.panel.conventions import warn_few_clusters
 from causal.panel.counterfactual import with_baseline
 from causal.panel.did import fit_treatment, twfe_words
 from causal.panel.open_moments import open_panel
-from causal.panel.staggered_groups import groups_of, open_groups
+from causal.panel.staggered_groups import groups_of
 from causal.values import finite, known_fields
 
 if TYPE_CHECKING:
@@ -151,15 +151,8 @@ def bacon_decomposition(
     [0.67, 0.17, 0.17]
     """
     cluster = table.columns.get("cluster") if isinstance(table, PanelMoments) else None
-    groups = open_groups(
-        table,
-        outcome=outcome,
-        unit=unit,
-        time=time,
-        cohort=cohort,
-        never=never,
-        cluster=cluster,
-    )
+    columns = {"outcome": outcome, "unit": unit, "time": time, "cohort": cohort}
+    groups = groups_of(open_panel(table, never=never, cluster=cluster, **columns), columns)
     m = groups.moments
     _refuse_gaps(m)
     fit = fit_treatment(m, "CR1")

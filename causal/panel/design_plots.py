@@ -83,15 +83,14 @@ def plot_trajectories(
     colors = _colors(cohorts)
     for k, (cohort, path) in enumerate(zip(cohorts, paths, strict=True)):
         start = times.index(cohort) if cohort in times else None
-        if indexed:
-            path = _over_before(path, first if start is None else start, cohort)
-            if path is None:
-                continue
+        drawn = _over_before(path, first if start is None else start, cohort) if indexed else path
+        if drawn is None:
+            continue
         name = cohort_words(cohort) if k < _MOST_NAMES or cohort is None else None
         width = 2.5 if cohort is None else 1.5
-        ax.plot(x, path, color=colors[k], linewidth=width, label=name)
+        ax.plot(x, drawn, color=colors[k], linewidth=width, label=name)
         if start is not None:
-            ax.plot(x[start], path[start], "D", color=colors[k], markersize=6, mec="white")
+            ax.plot(x[start], drawn[start], "D", color=colors[k], markersize=6, mec="white")
     ax.plot([], [], "D", color="0.3", markersize=6, label="start")
     ax.set_ylabel("mean outcome, 100 = before treatment" if indexed else "mean outcome")
     ax.set_xlabel("time")

@@ -181,7 +181,7 @@ def _panel(part: pa.Table, opened: _Opened) -> UnitPanel:
     doubled = int(count.sum() - np.count_nonzero(~np.isnan(outcome)))
     if doubled and asked.aggregate is None:
         several = units[count > (~np.isnan(outcome)).sum(axis=1)]
-        raise doubled_error(asked.said.unit, asked.time, doubled, several[:3].tolist())
+        raise doubled_error(asked.said.unit, asked.time, doubled, [str(u) for u in several[:3]])
     covariates = {
         name: rows.wide(f"x{asked.exact.index(name)}" if name in asked.exact else f"z{j}")
         for name, j in [

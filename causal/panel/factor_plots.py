@@ -78,8 +78,8 @@ def _axes(ax: Axes | None) -> Axes:
 
 
 def _titled(ax: Axes, title: str) -> Axes:
-    """The axes with a title at the right, beside the legend."""
-    ax.set_title(title, loc="right", fontsize=10)
+    """The axes with a title above the legend."""
+    ax.set_title(title, loc="left", fontsize=10, pad=24)
     return ax
 
 

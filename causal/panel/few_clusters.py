@@ -11,7 +11,7 @@ import numpy as np
 from causal.effect import Effect
 from causal.effect_result import EffectResult
 from causal.frame import Table, check_level, check_one_of
-from causal.panel.cluster_draws import ClusterDraws, label_draws, wild_draws
+from causal.panel.cluster_draws import ClusterDraws, Multiplier, label_draws, wild_draws
 from causal.panel.cluster_grams import ClusterGrams, cluster_grams
 from causal.panel.conventions import covariance_details
 from causal.panel.unit_panel import read_panel, warn
@@ -126,6 +126,7 @@ def few_cluster_test(  # noqa: PLR0913 — columns, treatment and choices, each 
     cohort: str | None = None,
     never: Any = None,  # noqa: ANN401 — a time of any kind
     method: Literal["wild", "permutation"] = "wild",
+    multiplier: Multiplier = "rademacher",
     n_draws: int = 9_999,
     null: float = 0.0,
     level: float = 0.95,
@@ -149,6 +150,8 @@ def few_cluster_test(  # noqa: PLR0913 — columns, treatment and choices, each 
         Who is treated and when, as in `diff_in_diff`. For ``"permutation"`` all units of a
         cluster share it.
     method : {"wild", "permutation"}
+    multiplier : {"rademacher", "webb"}
+        Signs, or Webb's six points, whose p-values are finer where clusters are very few.
     n_draws : int
         Draws; all there are are taken where they are no more than this, or than 4,096.
     null : float
@@ -179,13 +182,14 @@ def few_cluster_test(  # noqa: PLR0913 — columns, treatment and choices, each 
     Notes
     -----
     Wild: residuals of the regression with the null imposed, t statistics with CR1 errors, from
-    cluster sums only. Rademacher signs; with 2^G up to 4,096 or `n_draws` all sign vectors, the
-    observed one among them, and p is the share of |t*| >= |t|. Where even the least p-value of
-    signs, 2^(1-G), is above 1 - level (5 clusters at 95 %), Webb's six-point weights. Drawn ones
-    count the observed statistic as one more: (1 + count)/(1 + draws). Intervals hold the effects
-    with p > 1 - level, found by doubling and bisection on each side. Not corrected for: trends that
-    differ, cohorts with effects that differ, dependence between clusters. With very few treated
-    clusters the wild test rejects too rarely.
+    cluster sums only. With 2^G up to 4,096 or `n_draws` all sign vectors, the observed one among
+    them, and p is the share of |t*| >= |t|; drawn ones count the observed statistic as one more:
+    (1 + count)/(1 + draws). The least p-value of signs is 2^(1-G): 5 clusters cannot reject at
+    95 %. Webb's points can, but without an effect they rejected 9.5 % of 1,500 panels of 5
+    clusters with 2 treated (signs: 2.9 % with 6 and 2, 4.9 % with 6 and 3). Intervals hold the
+    effects with p > 1 - level, found by doubling and bisection on each side. Not corrected for:
+    trends that differ, cohorts with effects that differ, dependence between clusters. With very
+    few treated clusters the wild test rejects too rarely.
 
     References
     ----------
@@ -204,6 +208,7 @@ def few_cluster_test(  # noqa: PLR0913 — columns, treatment and choices, each 
     True
     """
     check_one_of(method, "method", ("wild", "permutation"))
+    check_one_of(multiplier, "multiplier", ("rademacher", "webb"))
     draws_asked = whole_number("n_draws", n_draws, 99)
     level, null = check_level(level), finite("null", null)
     panel = read_panel(
@@ -220,7 +225,7 @@ def few_cluster_test(  # noqa: PLR0913 — columns, treatment and choices, each 
     grams = cluster_grams(panel)
     _check_clusters(grams, method, cluster, panel.cluster_labels)
     if method == "wild":
-        draws = wild_draws(grams, n_draws=draws_asked, level=level, seed=seed)
+        draws = wild_draws(grams, multiplier=multiplier, n_draws=draws_asked, seed=seed)
     else:
         draws = label_draws(grams, n_draws=draws_asked, seed=seed)
     _warn(grams, draws, level)

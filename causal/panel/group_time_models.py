@@ -81,7 +81,8 @@ class ModelRows:
     """Units by periods, sorted by first treated period and cluster.
 
     Outcomes are taken off the unit's first one and then off the period's mean, neither of which
-    any estimate depends on: so levels cost no digits.
+    any estimate depends on: so levels cost no digits. X : (N, p), where no covariate changes over
+    time;  by_base : whether covariates or weights do, and so models differ by base period.
     """
 
     Y: NDArray[np.float64]
@@ -90,6 +91,7 @@ class ModelRows:
     X: NDArray[np.float64] | None
     covariates: tuple[NDArray[np.float64], ...]
     weight: NDArray[np.float64] | None
+    by_base: bool
     share: NDArray[np.float64]
     cluster: NDArray[np.int64] | None
 
@@ -99,27 +101,27 @@ class ModelRows:
         keys = (panel.first,) if panel.cluster is None else (panel.cluster, panel.first)
         order = np.lexsort(keys)
         present = None if panel.balanced else panel.present[order]
+        seen = np.zeros(len(order), np.int64) if present is None else present.argmax(axis=1)
+        at_first = np.arange(len(order)), seen
         Y = panel.outcome[order]
-        Y -= Y[np.arange(len(Y)), _first_seen(present, len(Y))][:, None]
+        Y -= Y[at_first][:, None]
         Y -= np.nansum(Y, axis=0) / np.maximum((~np.isnan(Y)).sum(axis=0), 1)
-        wide = [scaled(name, values[order]) for name, values in panel.covariates.items()]
-        constant = [_constant(values) for values in wide]
+        wide = {name: values[order] for name, values in panel.covariates.items()}
         X = None
-        if all(values is not None for values in constant):
-            X = np.column_stack([np.ones(len(Y)), *constant])  # type: ignore[list-item]
+        if all(map(_constant, wide.values())):
+            columns = [scaled(name, values[at_first]) for name, values in wide.items()]
+            X = np.column_stack([np.ones(len(Y)), *columns])
         weight = None if panel.weight is None else panel.weight[order]
-        share = np.full(len(Y), 1.0 / len(Y))
-        if weight is not None:
-            share = weight[np.arange(len(Y)), _first_seen(present, len(Y))]
-            share = share / share.sum()
+        share = np.ones(len(Y)) if weight is None else weight[at_first]
         return cls(
             Y=Y,
             present=present,
             first=panel.first[order],
             X=X,
-            covariates=() if X is not None else tuple(wide),
+            covariates=() if X is not None else tuple(scaled(n, v) for n, v in wide.items()),
             weight=weight,
-            share=share,
+            by_base=X is None or not (weight is None or _constant(weight)),
+            share=share / share.sum(),
             cluster=None if panel.cluster is None else panel.cluster[order],
         )
 
@@ -243,7 +245,7 @@ def odds_of(p: NDArray[np.float64], most: float) -> NDArray[np.float64]:
 def _alike(rows: ModelRows, plan: CellPlan) -> list[NDArray[np.int64]]:
     """Cells that share their units, covariates and weights, and so their models."""
     key = [plan.cohort, plan.controls_from]
-    if rows.X is None or rows.weight is not None:
+    if rows.by_base:
         key.append(plan.base)
     if rows.present is not None:
         key += [plan.time, plan.base]
@@ -411,15 +413,10 @@ def _joined(parts: Sequence[NDArray[np.float64]]) -> NDArray[np.float64]:
     return parts[0] if len(parts) == 1 else np.concatenate(parts)
 
 
-def _first_seen(present: NDArray[np.bool_] | None, n: int) -> NDArray[np.int64]:
-    """The first period in which each unit is seen."""
-    return np.zeros(n, dtype=np.int64) if present is None else present.argmax(axis=1)
-
-
-def _constant(values: NDArray[np.float64]) -> NDArray[np.float64] | None:
-    """One value a unit, if none changes over time."""
-    low, high = np.nanmin(values, axis=1), np.nanmax(values, axis=1)
-    return low if np.array_equal(low, high) else None
+def _constant(values: NDArray[np.float64]) -> bool:
+    """Whether no unit's value changes over time; NaN where a unit is not seen."""
+    low, high = np.fmin.reduce(values, axis=1), np.fmax.reduce(values, axis=1)
+    return bool((low == high).all())
 
 
 def scaled(name: str, values: NDArray[np.float64]) -> NDArray[np.float64]:

@@ -36,7 +36,8 @@ class GroupTimeEffects(EffectResult):
     curve : EffectCurve
         The same cells in the same order, labelled ``"cohort,time"``, with their covariance.
     pretrend : WaldTest, optional
-        That all effects before treatment (and anticipation) are 0; None where there are none.
+        That all effects before treatment (and anticipation) are 0, by Hotelling's F; None where
+        there are none, or more than clusters.
     shares : DataFrame
         cohort, n_units, share of all units, never treated ones among them.
     joint_covariance : array (K + G, K + G)

@@ -122,6 +122,7 @@ def honest_did(
     bound: Sequence[float] | None = None,
     at: Target = 0,
     level: float = 0.95,
+    seed: int = 0,  # noqa: ARG001 — part of the contract; see Parameters
 ) -> HonestDid:
     """Intervals for an effect when trends need not be parallel, by how far they may differ.
 
@@ -146,6 +147,8 @@ def honest_did(
         The target: a lag, weighted lags (also contrasts), or the mean of all lags.
     level : float
         Of the intervals, in (0, 1).
+    seed : int
+        Changes nothing: critical values are integrals, not simulations.
 
     Returns
     -------

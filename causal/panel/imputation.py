@@ -10,15 +10,17 @@ import numpy as np
 
 from causal.distributions import wald_test
 from causal.effect import Effect
+from causal.panel.adoption import shown
 from causal.panel.cell_effects import CellEffects
 from causal.panel.cohort_regressors import event_time, treated_cells
 from causal.panel.cohort_scores import CohortScores, mean_level, with_level
 from causal.panel.conventions import warn_few_clusters
 from causal.panel.event_study import event_study_result
+from causal.panel.open_moments import open_panel
 from causal.panel.staggered_groups import (
     OVER_TREATED_CELLS,
     StaggeredGroups,
-    open_groups,
+    groups_of,
     warn_pretrend,
     without_always_treated,
 )
@@ -120,11 +122,10 @@ def imputation_effects(
 
     Examples
     --------
-    >>> import numpy as np
-    >>> import pandas as pd
-    >>> log = pd.DataFrame([(i, t, i % 3 + 2) for i in range(60) for t in range(4)],
-    ...     columns=["viewer", "day", "start"])
-    >>> log["watch"] = np.sin(7 * log.index) + 2.0 * (log["day"] >= log["start"])
+    >>> import numpy as np, pandas as pd
+    >>> i, t = (a.ravel() for a in np.indices((60, 4)))
+    >>> log = pd.DataFrame({"viewer": i, "day": t, "start": i % 3 + 2})
+    >>> log["watch"] = np.sin(7 * log.index) + 2.0 * (t >= i % 3 + 2)
     >>> found = imputation_effects(log, outcome="watch", unit="viewer", time="day", cohort="start")
     >>> found.curve.index, round(found.estimate, 1)
     ((0, 1), 2.0)
@@ -132,16 +133,9 @@ def imputation_effects(
     if horizon is not None:
         horizon = whole_number("horizon", horizon, 0)
     n_pretrend = whole_number("n_pretrend", n_pretrend, 0)
-    groups = open_groups(
-        table,
-        outcome=outcome,
-        unit=unit,
-        time=time,
-        cohort=cohort,
-        never=never,
-        cluster=cluster,
-        covariates=covariates,
-    )
+    columns = {"outcome": outcome, "unit": unit, "time": time, "cohort": cohort}
+    found = open_panel(table, never=never, cluster=cluster, covariates=covariates, **columns)
+    groups = groups_of(found, columns)
     groups = without_always_treated(groups)
     fit = _Imputed.of(groups, horizon)
     warn_few_clusters(*groups.clusters[1:], stacklevel=3)
@@ -204,12 +198,11 @@ def _warn_unknown(m: PanelMoments, lost: NDArray[np.bool_], n_asked: int) -> Non
     n_lost = int((m.n[:, None] * lost).sum())
     if not n_lost:
         return
-    labels = [m.times.labels[j] for j in np.flatnonzero(lost.any(axis=0))]
-    where = f"from {labels[0]!r} on" if len(labels) > 1 else f"in {labels[0]!r}"
+    where = shown([m.times.labels[j] for j in np.flatnonzero(lost.any(axis=0))])
     if n_lost == n_asked:
         raise ValueError(
             f"treated rows need untreated rows in their period {m.columns['time']!r}; none of "
-            f"{n_asked} has, {where}; add units that are treated later or never"
+            f"{n_asked} has, in {where}; add units that are treated later or never"
         )
     warn(
         f"{n_lost} of {n_asked} treated rows have no untreated rows to compare with in their "
@@ -246,45 +239,53 @@ def _result(fit: _Imputed, n_pretrend: int) -> EventStudy:
     level, v, e = mean_level(m, fit.treated)
     scores.add(v, e)
     cov = scores.cov()
-    n_clusters = fit.groups.clusters[1]
-    details: dict[str, Any] = {
-        "covariance": _COVARIANCE,
-        "n_clusters": n_clusters,
-        "n_units": m.n_units,
-    }
-    rows = int((fit.n * fit.treated).sum())
-    over_cells: dict[str, Any] = {
-        "weights": OVER_TREATED_CELLS,
-        "treated_cells": rows,
-        "total": overall * rows,
-    }
-    effect = Effect(
-        estimate=overall,
-        std_error=math.sqrt(max(float(cov[-2, -2]), 0.0)),
-        estimand="att",
-        method=_METHOD,
-        n_obs=int((fit.n * fit.untreated).sum()) + rows,
-        n_clusters=n_clusters,
-        details={**details, **over_cells},
-    )
+    effect = _headline(fit, overall, float(cov[-2, -2]))
     q = len(leads)
-    shown = [*range(-q, 0), *events.tolist()]
+    points = [*range(-q, 0), *events.tolist()]
     study = event_study_result(
-        event_time=shown,
+        event_time=points,
         estimate=[*leads, *after],
         cov=cov[:-2, :-2],
         effect=with_level(effect, level, float(cov[-1, -1]), float(cov[-2, -1])),
         reference=None,
-        n_units=_units(fit, shown),
+        n_units=_units(fit, points),
         method=_METHOD,
         n_obs=effect.n_obs,
-        n_clusters=n_clusters,
+        n_clusters=effect.n_clusters,
         df=None,
-        details=details,
-        pretrend=wald_test(np.array(leads), cov[:q, :q], None) if q else None,
+        details=_details(fit),
+        pretrend=wald_test(np.array(leads), cov[:q, :q], None) if cov[:q].any() else None,
     )
-    warn_pretrend(study, stacklevel=4)
+    warn_pretrend(study, stacklevel=5)
     return study
+
+
+def _details(fit: _Imputed) -> dict[str, Any]:
+    """What the curve and the headline both say."""
+    return {
+        "covariance": _COVARIANCE,
+        "n_clusters": fit.groups.clusters[1],
+        "n_units": fit.groups.moments.n_units,
+    }
+
+
+def _headline(fit: _Imputed, overall: float, variance: float) -> Effect:
+    """The mean over treated rows."""
+    rows = int((fit.n * fit.treated).sum())
+    return Effect(
+        estimate=overall,
+        std_error=math.sqrt(max(variance, 0.0)),
+        estimand="att",
+        method=_METHOD,
+        n_obs=int((fit.n * fit.untreated).sum()) + rows,
+        n_clusters=fit.groups.clusters[1],
+        details={
+            **_details(fit),
+            "weights": OVER_TREATED_CELLS,
+            "treated_cells": rows,
+            "total": overall * rows,
+        },
+    )
 
 
 def _leads(fit: _Imputed, n_pretrend: int, scores: CohortScores) -> list[float]:

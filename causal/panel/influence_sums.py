@@ -12,7 +12,7 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
-_BLOCK = 2048  # rows whose influence values are held at once
+_MOST_VALUES = 400_000  # influence values that are held at once
 _MOST_SUMS = 8_000_000  # cluster sums that are held at once
 
 
@@ -40,7 +40,7 @@ def influence_products(
     if clusters is None:
         for one in classes:
             mine = np.zeros((len(one.columns),) * 2)
-            for rows in _blocks(one.start, one.stop):
+            for rows in _blocks(one.start, one.stop, len(one.columns)):
                 psi = one.influence(rows)
                 mine += psi.T @ psi
             total[np.ix_(one.columns, one.columns)] += mine
@@ -52,7 +52,7 @@ def influence_products(
         for one in classes:
             inside = clusters[one.start : one.stop]
             start, stop = one.start + np.searchsorted(inside, [low, low + step])
-            for rows in _blocks(int(start), int(stop)):
+            for rows in _blocks(int(start), int(stop), len(one.columns)):
                 _add_by_cluster(sums, one.influence(rows), one.columns, clusters[rows] - low)
         total += sums.T @ sums
     return total
@@ -86,7 +86,8 @@ def _add_by_cluster(
     sums[np.ix_(clusters[starts], columns)] += np.add.reduceat(psi, starts, axis=0)
 
 
-def _blocks(start: int, stop: int) -> Iterator[slice]:
+def _blocks(start: int, stop: int, width: int) -> Iterator[slice]:
     """Slices of some rows each."""
-    for at in range(start, stop, _BLOCK):
-        yield slice(at, min(at + _BLOCK, stop))
+    step = max(_MOST_VALUES // width, 1)
+    for at in range(start, stop, step):
+        yield slice(at, min(at + step, stop))

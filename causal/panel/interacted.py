@@ -16,10 +16,11 @@ from causal.panel.cohort_scores import CohortScores, mean_level, with_level
 from causal.panel.conventions import warn_few_clusters
 from causal.panel.did import check_window, without_reference
 from causal.panel.event_study import event_study_result
+from causal.panel.open_moments import open_panel
 from causal.panel.staggered_groups import (
     OVER_TREATED_CELLS,
     StaggeredGroups,
-    open_groups,
+    groups_of,
     warn_pretrend,
     without_always_treated,
 )
@@ -115,11 +116,10 @@ def sun_abraham(
 
     Examples
     --------
-    >>> import numpy as np
-    >>> import pandas as pd
-    >>> log = pd.DataFrame([(i, t, i % 3 + 2) for i in range(60) for t in range(4)],
-    ...     columns=["viewer", "day", "start"])
-    >>> log["watch"] = np.sin(7 * log.index) + 2.0 * (log["day"] >= log["start"])
+    >>> import numpy as np, pandas as pd
+    >>> i, t = (a.ravel() for a in np.indices((60, 4)))
+    >>> log = pd.DataFrame({"viewer": i, "day": t, "start": i % 3 + 2})
+    >>> log["watch"] = np.sin(7 * log.index) + 2.0 * (t >= i % 3 + 2)
     >>> found = sun_abraham(log, outcome="watch", unit="viewer", time="day", cohort="start")
     >>> found.curve.index, round(found.estimate, 1)
     ((-3, -2, -1, 0, 1), 2.0)
@@ -127,16 +127,9 @@ def sun_abraham(
     whole_number("-reference", -reference, 1)
     if window is not None:
         window = check_window(window, reference)
-    groups = open_groups(
-        table,
-        outcome=outcome,
-        unit=unit,
-        time=time,
-        cohort=cohort,
-        never=never,
-        cluster=cluster,
-        covariates=covariates,
-    )
+    columns = {"outcome": outcome, "unit": unit, "time": time, "cohort": cohort}
+    found = open_panel(table, never=never, cluster=cluster, covariates=covariates, **columns)
+    groups = groups_of(found, columns)
     groups = _with_control(without_always_treated(groups))
     groups = _with_reference(_within(groups, window), reference)
     warn_few_clusters(*groups.clusters[1:], stacklevel=3)
@@ -339,7 +332,7 @@ def _study(cells: _Cells, groups: StaggeredGroups, reference: int) -> EventStudy
         df=fit.df,
         details={**fit.details, "n_units": m.n_units},
     )
-    warn_pretrend(study, stacklevel=4)
+    warn_pretrend(study, stacklevel=5)
     return study
 
 

@@ -22,6 +22,7 @@ from causal.panel.nuclear_norm import (
     largest_penalty,
     penalty_grid,
 )
+from causal.panel.synthetic_draws import placebo_sets
 from causal.panel.unit_panel import read_panel, warn
 from causal.panel.untreated_fit import linked
 from causal.values import is_number, whole_number
@@ -35,7 +36,7 @@ if TYPE_CHECKING:
     from causal.panel.unit_panel import Aggregate, UnitPanel
     from causal.values import JsonValue
 
-Variance: TypeAlias = Literal["jackknife", "bootstrap"]
+Variance: TypeAlias = Literal["placebo", "jackknife", "bootstrap"]
 
 _TOLERANCE = 1e-8  # of the fit
 _OF_DRAWS = 1e-5  # of the draws: far below what separates them
@@ -61,17 +62,16 @@ class FactorEffects(EffectResult):
     path : DataFrame
         event_time, n_units, observed, untreated: means over treated units, the latter fitted.
     draws : array
-        Effects of the resamples, or of the samples without a unit.
+        Effects of the placebo sets, of the samples without a unit, or of the resamples.
 
     Examples
     --------
     >>> import numpy as np, pandas as pd
     >>> from causal import factor_effects
-    >>> log = pd.DataFrame([(u, t) for u in range(20) for t in range(8)], columns=["u", "t"])
-    >>> log["y"] = log.u + np.cos(log.t) * (log.u % 3) + 2.0 * (log.u.lt(4) & log.t.ge(6))
-    >>> log["d"] = log.u.lt(4).astype(int)
-    >>> found = factor_effects(log, outcome="y", unit="u", time="t", treatment="d", start=6)
-    >>> 1.8 < found.estimate < 2.2
+    >>> log = pd.DataFrame(np.indices((20, 8)).reshape(2, -1).T, columns=["u", "t"])
+    >>> log["y"] = log.t * (log.u % 3) + 2.0 * (log.u.lt(4) & log.t.ge(6))
+    >>> roles = {"outcome": "y", "unit": "u", "time": "t", "treated": [0, 1, 2, 3], "start": 6}
+    >>> 1.8 < factor_effects(log, **roles).estimate < 2.2
     True
     """
 
@@ -116,7 +116,7 @@ def factor_effects(  # noqa: PLR0913 — columns and choices, each by name
     never: Any = None,  # noqa: ANN401 — a time of any kind
     penalty: float | None = None,
     n_folds: int = 5,
-    variance: Variance = "bootstrap",
+    variance: Variance = "placebo",
     n_draws: int = 200,
     aggregate: Aggregate = None,
     seed: int = 0,
@@ -148,10 +148,13 @@ def factor_effects(  # noqa: PLR0913 — columns and choices, each by name
         alone. By default the one with the least error on hidden cells.
     n_folds : int
         Parts of the never treated units, hidden in turn as if treated when treated units are.
-    variance : {"bootstrap", "jackknife"}
-        Resamples units, or leaves them out, at the same penalty; needs two treated units.
+    variance : {"placebo", "jackknife", "bootstrap"}
+        Of the effect, at the same penalty. ``"placebo"`` puts never treated units in the places of
+        the treated; it needs more of them, with noise like theirs. ``"jackknife"`` leaves out units
+        and ``"bootstrap"`` resamples them; what the fit gets wrong for all treated units alike is
+        not in either, so that their intervals are too short where factors move much.
     n_draws : int
-        Of the bootstrap.
+        Of placebo sets or resamples.
     aggregate : {"mean", "sum"}, optional
         What to do with several rows of a unit in a period; by default they raise.
     seed : int
@@ -164,9 +167,9 @@ def factor_effects(  # noqa: PLR0913 — columns and choices, each by name
     Raises
     ------
     ValueError
-        If fewer than 2 units are treated, the penalty is to be chosen with fewer than 2 never
-        treated units, or untreated cells do not link units and periods; and for what no panel may
-        hold.
+        If fewer than 2 units are treated and the variance is not the placebo's, the penalty is to
+        be chosen with fewer than 2 never treated units, or untreated cells do not link units and
+        periods; and for what no panel may hold.
 
     Notes
     -----
@@ -184,14 +187,14 @@ def factor_effects(  # noqa: PLR0913 — columns and choices, each by name
     Examples
     --------
     >>> import numpy as np, pandas as pd
-    >>> log = pd.DataFrame([(u, t) for u in range(20) for t in range(8)], columns=["u", "t"])
-    >>> log["y"] = log.u + np.cos(log.t) * (log.u % 3)
-    >>> log["d"] = log.u.lt(4).astype(int)
-    >>> found = factor_effects(log, outcome="y", unit="u", time="t", treatment="d", start=6)
-    >>> bool(abs(found.estimate) < 0.2)
+    >>> log = pd.DataFrame(np.indices((20, 8)).reshape(2, -1).T, columns=["u", "t"])
+    >>> log["y"] = log.t * (log.u % 3) + 2.0 * (log.u.lt(4) & log.t.ge(6))
+    >>> found = factor_effects(
+    ...     log, outcome="y", unit="u", time="t", treated=[0, 1, 2, 3], start=6)
+    >>> found.rank >= 1
     True
     """
-    check_one_of(variance, "variance", ("bootstrap", "jackknife"))
+    check_one_of(variance, "variance", ("placebo", "jackknife", "bootstrap"))
     n_draws, n_folds = whole_number("n_draws", n_draws, 2), whole_number("n_folds", n_folds, 2)
     if penalty is not None and not (is_number(penalty) and penalty > 0):
         raise ValueError(f"penalty must be a number > 0 or None; got {penalty!r}")
@@ -207,7 +210,7 @@ def factor_effects(  # noqa: PLR0913 — columns and choices, each by name
         never=never,
         aggregate=aggregate,
     )
-    cells = _Cells.of(panel, unit)
+    cells = _Cells.of(panel, unit, variance)
     if cells.constant:
         warn(f"outcome {outcome!r} is constant: the effect and its error are 0", stacklevel=3)
     with threadpool_limits(limits=1, user_api="blas"):  # sums in one order on any machine
@@ -219,7 +222,9 @@ def factor_effects(  # noqa: PLR0913 — columns and choices, each by name
                 "use a larger penalty",
                 stacklevel=3,
             )
-        if variance == "bootstrap":
+        if variance == "placebo":
+            draws = _placebo(cells, penalty, done.fit, n_draws, seed)
+        elif variance == "bootstrap":
             draws = _bootstrap(cells, penalty, done.fit, n_draws, seed)
         else:
             draws = _jackknife(cells, penalty, done.fit)
@@ -246,9 +251,10 @@ class _Cells:
     constant: bool = False
 
     @classmethod
-    def of(cls, panel: UnitPanel, unit: str) -> _Cells:
+    def of(cls, panel: UnitPanel, unit: str, variance: Variance) -> _Cells:
         """The cells of a panel that say something of untreated outcomes."""
         panel, periods = _informative(panel, unit)
+        _check_counts(panel, periods, variance)
         present = panel.present[:, periods]
         outcome = panel.outcome[:, periods]
         centre = float(outcome[present][0])
@@ -310,13 +316,30 @@ def _informative(panel: UnitPanel, unit: str) -> tuple[UnitPanel, NDArray[np.boo
             f"{int(panel.present[:, ~periods].sum())} cells",
             stacklevel=5,
         )
-    n_treated = int((panel.present & ~untreated)[:, periods].any(axis=1).sum())
-    if n_treated < 2:
-        raise ValueError(
-            f"factor_effects needs at least 2 treated units for a standard error; {n_treated} have "
-            "treated and untreated periods; use synthetic_diff_in_diff with variance='placebo'"
-        )
     return panel, periods
+
+
+def _check_counts(panel: UnitPanel, periods: NDArray[np.bool_], variance: Variance) -> None:
+    """Raise, or warn, where there are too few units for the variance that was asked for."""
+    taken = panel.present & (np.arange(panel.n_periods) >= panel.first[:, None])
+    n_treated = int(taken[:, periods].any(axis=1).sum())
+    n_never = int((panel.first == panel.n_periods).sum())
+    if n_treated == 0:
+        raise ValueError(
+            "at least one unit must have treated and untreated periods; none has; add rows, or "
+            "check who is treated"
+        )
+    if variance == "placebo":
+        if n_never <= n_treated:
+            raise ValueError(
+                "variance='placebo' needs more never treated units than treated ones; there are "
+                f"{n_never} and {n_treated}; use 'bootstrap' or 'jackknife'"
+            )
+    elif n_treated < 2:
+        raise ValueError(
+            f"variance={variance!r} needs at least 2 treated units; {n_treated} has treated and "
+            "untreated periods; use 'placebo'"
+        )
 
 
 def _penalty(
@@ -348,6 +371,35 @@ def _penalty(
         }
     )
     return float(penalties[int(mse.argmin())]), table
+
+
+def _placebo(
+    cells: _Cells, penalty: float, fit: NDArray[np.float64], n_draws: int, seed: int
+) -> NDArray[np.float64]:
+    """Effects of as many never treated units in the places of the treated, which are left out.
+
+    A draw whose gaps leave an event time, or a link between units, away is skipped.
+    """
+    controls, treated = np.flatnonzero(cells.never), np.flatnonzero(~cells.never)
+    events = cells.event[treated]
+    alike = bool((events == events[0]).all())
+    sets = placebo_sets(len(controls), len(treated), n_draws=n_draws, seed=seed, alike=alike)
+    left, draws = cells.rows(controls), []
+    for chosen in sets:
+        event = left.event.copy()
+        event[list(chosen)] = events
+        drawn = replace(
+            left, event=event, seen=left.seen & (event < 0), taken=left.seen & (event >= 0)
+        )
+        whole = drawn.seen.any(axis=1).all() and linked(drawn.seen)
+        if whole and np.array_equal(drawn.event_times, cells.event_times):
+            draws.append(_effects_of(drawn, penalty, fit[controls]))
+    if len(draws) < 2:
+        raise ValueError(
+            "variance='placebo' needs never treated units with rows in every event time; "
+            f"{len(draws)} sets have them; fill the gaps, or use 'bootstrap'"
+        )
+    return np.array(draws)
 
 
 def _bootstrap(
@@ -407,7 +459,11 @@ def _result(
     share = (n - 1) / n if variance == "jackknife" else 1 / n
     spread = (draws - draws.mean(axis=0)) * (math.sqrt(share) * scale)
     cov = spread.T @ spread
-    words = f"{n} bootstrap draws" if variance == "bootstrap" else f"jackknife over {n} units"
+    words = {
+        "placebo": f"{n} placebo sets",
+        "jackknife": f"jackknife over {n} units",
+        "bootstrap": f"{n} bootstrap draws",
+    }[variance]
     details: dict[str, JsonValue] = {
         "covariance": words,
         "n_treated": int(cells.taken.any(axis=1).sum()),

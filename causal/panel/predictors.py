@@ -24,7 +24,8 @@ if TYPE_CHECKING:
 PredictorWeights: TypeAlias = Literal["nested", "equal", "inverse_variance"] | Mapping[str, float]
 
 _HOW = ("mean", "last", "sum")
-_N_STARTS = 9
+_N_STARTS = 9  # beside each predictor alone
+_LEFT_OUT = -60.0  # log V
 
 
 @dataclass(frozen=True, slots=True)
@@ -230,7 +231,7 @@ def _given_weights(
 def _starts(
     standard: NDArray[np.float64], before: NDArray[np.float64], seed: int
 ) -> NDArray[np.float64]:
-    """Logarithms of weights: by regression, equal, and quasi-random, (s, k)."""
+    """Logarithms of weights: by regression, equal, quasi-random, each alone, (s, k)."""
     k = standard.shape[1]
     centred = before - before.mean(axis=0)
     centred = centred / (np.abs(centred).max() or 1.0)
@@ -244,4 +245,5 @@ def _starts(
     steps = np.arange(1, _N_STARTS - 1)[:, None] * golden ** -np.arange(1.0, k + 1)
     shares = (steps + np.random.default_rng(seed).random(k)) % 1.0
     spread = np.log(np.maximum(-np.log(np.maximum(shares, 1e-12)), 1e-12))  # uniform on V
-    return np.ascontiguousarray(np.vstack([regression, np.zeros(k), spread]))
+    single = np.where(np.eye(k, dtype=bool), 0.0, _LEFT_OUT)
+    return np.ascontiguousarray(np.vstack([regression, np.zeros(k), spread, single]))

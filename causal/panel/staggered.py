@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
+from dataclasses import dataclass, fields, replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -10,7 +10,7 @@ import pandas as pd
 
 from causal.effect import EffectCurve
 from causal.frame import Table, check_columns, check_one_of, column_names, in_memory_rows, listed
-from causal.panel.aggregation import CellTable, aggregated, wald_of
+from causal.panel.aggregation import CellTable, aggregated, pretrend_test
 from causal.panel.cohort_moments import MOST_PATTERNS, PanelMoments, moments_of, n_patterns
 from causal.panel.group_time_cells import Base, CellEstimates, CellPlan, Control, planned
 from causal.panel.group_time_models import Method, cells_from_models, counts_of_units
@@ -43,10 +43,11 @@ _CONTROLS = {"never": "never treated", "not_yet": "not yet treated"}
 _COVARIANCE = "influence functions summed by {by}, no small-sample factor, normal quantiles"
 _ASSUMES = (
     "without treatment, each cohort would have moved in parallel with its controls{given}; nobody "
-    "responded to treatment earlier than {anticipation} periods before it; treated units do not "
+    "responded to treatment {early}; treated units do not "
     "affect controls; treatment stays on"
 )
 _FEW_UNITS, _FEW_CLUSTERS, _FEW_TREATED = 5, 30, 5
+_REJECTED = 0.05
 
 
 def group_time_effects(  # noqa: PLR0913 — the roles of columns and the ways to estimate
@@ -132,7 +133,8 @@ def group_time_effects(  # noqa: PLR0913 — the roles of columns and the ways t
     treated within so many periods after it. Without `never` treated units a cell exists as long as
     somebody is not yet treated. Standard errors are those of influence functions, without a
     small-sample factor; simultaneous bands use the joint normal law of all cells, which is what a
-    Gaussian multiplier bootstrap draws from. Not corrected for: trends that differ (see
+    Gaussian multiplier bootstrap draws from. The joint test before treatment is Hotelling's,
+    F = W (n - q) / (n q), n clusters. Not corrected for: trends that differ (see
     `.honest`), interference.
 
     References
@@ -141,22 +143,24 @@ def group_time_effects(  # noqa: PLR0913 — the roles of columns and the ways t
 
     Examples
     --------
-    >>> import numpy as np, pandas as pd
-    >>> log = pd.DataFrame([(i, t, (4, 6, None)[i % 3], i % 7 + t * (i % 5)) for i in range(90)
-    ...     for t in range(8)], columns=["viewer", "day", "pendant_day", "watch"])
+    >>> import pandas as pd
+    >>> rows = [(i, t, (4, 6, None)[i % 3], t * (i % 5)) for i in range(90) for t in range(8)]
+    >>> log = pd.DataFrame(rows, columns=["viewer", "day", "pendant_day", "watch"])
     >>> log["watch"] += 3.0 * (log.day >= log.pendant_day)
-    >>> found = group_time_effects(log, outcome="watch", unit="viewer", time="day",
-    ...     cohort="pendant_day")
-    >>> round(found.aggregate("event").effect.estimate, 6)
+    >>> roles = {"outcome": "watch", "unit": "viewer", "time": "day", "cohort": "pendant_day"}
+    >>> round(group_time_effects(log, **roles).aggregate("event").effect.estimate, 6)
     3.0
     """
-    covariates = listed(covariates, "covariates")
-    check_one_of(method, "method", list(_METHODS))
-    check_one_of(control, "control", list(_CONTROLS))
-    check_one_of(base, "base", ["varying", "universal"])
-    anticipation = whole_number("anticipation", anticipation, 0)
-    if not is_number(max_propensity) or not 0 < max_propensity <= 1:
-        raise ValueError(f"max_propensity must be in (0, 1]; got {max_propensity!r}")
+    covariates = tuple(listed(covariates, "covariates"))
+    chosen = _Chosen(
+        method=method,
+        given=bool(covariates),
+        control=control,
+        base=base,
+        anticipation=whole_number("anticipation", anticipation, 0),
+        max_propensity=max_propensity,
+    )
+    chosen.check()
     columns: dict[str, Any] = {
         "outcome": outcome,
         "time": time,
@@ -166,38 +170,67 @@ def group_time_effects(  # noqa: PLR0913 — the roles of columns and the ways t
         "cluster": cluster,
     }
     units = _opened(table, unit, never, columns)
-    units = _with_base(units, anticipation, hint=never is None)
-    plan = planned(
-        units.first, len(units.times), base=base, anticipation=anticipation, control=control
-    )
-    plan = _plan_with_units(units, plan, control)
-    found = _estimated(units, plan, method, float(max_propensity))
-    words = _METHODS[method] if covariates else "no covariates"
+    units = _with_base(units, chosen.anticipation, hint=never is None)
+    found = _estimated(units, _plan_with_units(units, chosen), chosen)
+    n, n_treated = _independent(units)
+    _warn_of_counts(found, units, n, n_treated)
     if found.n_trimmed:
         warn(
             f"{found.n_trimmed} controls (summed over cohorts) with a propensity of "
             f"{max_propensity} or more got no weight; effects are for treated units like the rest",
             stacklevel=3,
         )
+    by = cluster or unit
     details = {
-        **_counts(units, found, unit, cluster),
-        "control": _CONTROLS[control],
-        "base": base,
-        "anticipation": anticipation,
-        "assumes": _ASSUMES.format(
-            given=" given covariates" if covariates else "", anticipation=anticipation
-        ),
+        "covariance": _COVARIANCE.format(by=by or "row"),
+        "n_clusters": n if by else None,
+        "df": None,
+        "singletons_dropped": 0,
+        **chosen.details(),
     }
-    result = _result(
-        found,
-        units,
-        f"Callaway-Sant'Anna, {words}, controls {_CONTROLS[control]}",
-        details,
-        control=control,
-        base=base,
-    )
+    result = _result(found, units, chosen, details)
     _warn_of_pretrend(result)
     return result
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Chosen:
+    """How to compare and estimate; `given`: whether there are covariates."""
+
+    method: Method
+    given: bool
+    control: Control
+    base: Base
+    anticipation: int
+    max_propensity: float
+
+    def check(self) -> None:
+        """Raise ValueError for a choice that there is not."""
+        check_one_of(self.method, "method", list(_METHODS))
+        check_one_of(self.control, "control", list(_CONTROLS))
+        check_one_of(self.base, "base", ["varying", "universal"])
+        if not is_number(self.max_propensity) or not 0 < self.max_propensity <= 1:
+            raise ValueError(f"max_propensity must be in (0, 1]; got {self.max_propensity!r}")
+
+    @property
+    def words(self) -> str:
+        """The name of the method."""
+        how = _METHODS[self.method] if self.given else "no covariates"
+        return f"Callaway-Sant'Anna, {how}, controls {_CONTROLS[self.control]}"
+
+    def details(self) -> dict[str, Any]:
+        """The choices and what they assume."""
+        early = "before it came"
+        if self.anticipation:
+            early = f"earlier than {self.anticipation} periods before it came"
+        return {
+            "control": _CONTROLS[self.control],
+            "base": self.base,
+            "anticipation": self.anticipation,
+            "assumes": _ASSUMES.format(
+                given=" given covariates" if self.given else "", early=early
+            ),
+        }
 
 
 _Units = PanelMoments | UnitPanel | CrossSections
@@ -257,13 +290,20 @@ def _with_base(units: _Units, anticipation: int, *, hint: bool) -> _Units:
     return units.select(~early)
 
 
-def _plan_with_units(units: _Units, plan: CellPlan, control: Control) -> CellPlan:
+def _plan_with_units(units: _Units, chosen: _Chosen) -> CellPlan:
     """The cells that have treated units and controls; what is left out is said."""
-    if control == "never" and not (units.first == len(units.times)).any():
+    if chosen.control == "never" and not (units.first == len(units.times)).any():
         raise ValueError(
             "control='never' needs units that are never treated; there are none; pass "
             "control='not_yet', or add units that are never treated"
         )
+    plan = planned(
+        units.first,
+        len(units.times),
+        base=chosen.base,
+        anticipation=chosen.anticipation,
+        control=chosen.control,
+    )
     n_treated, n_control = _count(units, plan)
     empty = (n_treated == 0) | (n_control == 0)
     kept = plan.select(~empty)
@@ -294,45 +334,34 @@ def _count(units: _Units, plan: CellPlan) -> tuple[NDArray[np.int64], NDArray[np
     return counts_of_units(units, plan)
 
 
-def _estimated(
-    units: _Units, plan: CellPlan, method: Method, max_propensity: float
-) -> CellEstimates:
+def _estimated(units: _Units, plan: CellPlan, chosen: _Chosen) -> CellEstimates:
     """Estimates and joint covariance by the path that the units allow."""
     if isinstance(units, PanelMoments):
         return cells_from_moments(units, plan)
+    method, most = chosen.method, float(chosen.max_propensity)
     if isinstance(units, CrossSections):
-        return cells_from_cross_sections(units, plan, method=method, max_propensity=max_propensity)
-    return cells_from_models(units, plan, method=method, max_propensity=max_propensity)
+        return cells_from_cross_sections(units, plan, method=method, max_propensity=most)
+    return cells_from_models(units, plan, method=method, max_propensity=most)
 
 
-def _counts(
-    units: _Units, found: CellEstimates, unit: str | None, cluster: str | None
-) -> dict[str, Any]:
-    """What `details` says of errors and counts; warns of few units, and of few clusters."""
-    n, n_treated = _independent(units)
-    labels = units.times.labels
+def _warn_of_counts(found: CellEstimates, units: _Units, n: int, n_treated: int) -> None:
+    """Say that a cohort is small, or that independent units or clusters are few."""
     small = found.n_cohort < _FEW_UNITS
     if small.any():
         k = int(small.argmax())
+        label = units.times.labels[found.plan.cohorts[k]]
         warn(
-            f"{int(small.sum())} cohorts have fewer than {_FEW_UNITS} units, e.g. "
-            f"{labels[found.plan.cohorts[k]]} with {found.n_cohort[k]}; do not trust their errors",
+            f"{int(small.sum())} cohorts have fewer than {_FEW_UNITS} units, e.g. {label} with "
+            f"{found.n_cohort[k]}; do not trust their errors",
             stacklevel=4,
         )
     if n < _FEW_CLUSTERS or n_treated < _FEW_TREATED:
-        what = "units" if cluster is None or cluster == unit else "clusters"
+        what = "units" if units.cluster is None else "clusters"
         warn(
             f"{n} {what}, {n_treated} of them treated: errors by influence functions are too small "
             "with so few; compare with few_cluster_test",
             stacklevel=4,
         )
-    by = cluster or unit or "row"
-    return {
-        "covariance": _COVARIANCE.format(by=by),
-        "n_clusters": n,
-        "df": None,
-        "singletons_dropped": 0,
-    }
 
 
 def _independent(units: _Units) -> tuple[int, int]:
@@ -345,76 +374,66 @@ def _independent(units: _Units) -> tuple[int, int]:
 
 
 def _result(
-    found: CellEstimates,
-    units: _Units,
-    method: str,
-    details: dict[str, Any],
-    *,
-    control: Control,
-    base: Base,
+    found: CellEstimates, units: _Units, chosen: _Chosen, details: dict[str, Any]
 ) -> GroupTimeEffects:
     """Cells with their labels, and what is made of them."""
-    plan, labels, K = found.plan, units.times.labels, len(found.plan)
-    cohort = [labels[g] for g in plan.first]
-    time = [labels[t] for t in plan.time]
-    cov = found.joint[:K, :K]
+    plan, K = found.plan, len(found.plan)
+    labels = units.times.labels
     cells = pd.DataFrame(
         {
-            "cohort": cohort,
-            "time": time,
+            "cohort": [labels[g] for g in plan.first],
+            "time": [labels[t] for t in plan.time],
             "event_time": plan.event_time,
             "estimate": found.estimate,
-            "std_error": np.sqrt(np.diag(cov)),
+            "std_error": np.sqrt(np.diag(found.joint)[:K]),
             "n_treated": found.n_treated,
             "n_control": found.n_control,
         }
     )
-    rows = isinstance(units, CrossSections) and units.cluster is None
     curve = EffectCurve(
-        index=tuple(f"{g},{t}" for g, t in zip(cohort, time, strict=True)),
+        index=tuple(f"{labels[g]},{labels[t]}" for g, t in zip(plan.first, plan.time, strict=True)),
         index_name="cohort,time",
         estimate=found.estimate,
-        cov=cov,
+        cov=found.joint[:K, :K],
         estimand="att",
-        method=method,
+        method=chosen.words,
         n_obs=len(units.first) if isinstance(units, CrossSections) else units.n_obs,
-        n_clusters=None if rows else details["n_clusters"],
+        n_clusters=details["n_clusters"],
         details=details,
     )
-    shares = pd.DataFrame(
-        {
-            "cohort": [labels[g] for g in plan.cohorts],
-            "n_units": found.n_cohort,
-            "share": found.share,
-        }
-    )
+    cohorts = [labels[g] for g in plan.cohorts]
+    shares = pd.DataFrame({"cohort": cohorts, "n_units": found.n_cohort, "share": found.share})
     table = CellTable(
         cells=cells,
         curve=curve,
         shares=shares,
         joint_covariance=found.joint,
         times=labels,
-        anticipation=plan.anticipation,
+        anticipation=chosen.anticipation,
     )
     return GroupTimeEffects(
+        **{field.name: getattr(table, field.name) for field in fields(table)},
         effect=aggregated(table, "simple").effect,
-        cells=cells,
-        curve=curve,
-        pretrend=wald_of(found.estimate, cov, plan.before & (np.diag(cov) > 0)),
-        shares=shares,
-        joint_covariance=found.joint,
-        times=labels,
-        method=method,
-        control=control,
-        base=base,
-        anticipation=plan.anticipation,
+        pretrend=pretrend_test(curve, plan.before, curve.n_clusters or curve.n_obs),
+        method=chosen.words,
+        control=chosen.control,
+        base=chosen.base,
     )
 
 
 def _warn_of_pretrend(result: GroupTimeEffects) -> None:
-    """Say if effects before treatment are not 0, or cannot all be told apart."""
-    test = result.pretrend
-    if test is not None and test.p_value < 0.05:
+    """Say if effects before treatment are not 0, or cannot be tested together."""
+    test, cells = result.pretrend, result.cells
+    if test is None:
+        n = int(((cells["event_time"] < -result.anticipation) & (cells["std_error"] > 0)).sum())
+        if n:
+            warn(
+                f"{n} effects before treatment are too many for a joint test with "
+                f"{result.curve.n_clusters or result.curve.n_obs} clusters; see the fewer ones of "
+                "aggregate('event')",
+                stacklevel=4,
+            )
+    elif test.p_value < _REJECTED:
         warn(
             f"effects before treatment differ from 0 (joint p = {test.p_value:.2g}, {test.df} "
             "degrees of freedom): trends were not parallel; see aggregate('event') and honest",

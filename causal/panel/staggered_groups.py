@@ -7,22 +7,18 @@ observed periods); the same sums over groups serve both.
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 
 from causal.panel.adoption import shown
 from causal.panel.cohort_moments import PanelMoments
 from causal.panel.cohort_regressors import treated_cells
-from causal.panel.open_moments import open_panel
 from causal.panel.unit_panel import UnitPanel, warn
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
-
     from numpy.typing import NDArray
 
-    from causal.frame import Table
     from causal.panel.event_study import EventStudy
 
 OVER_TREATED_CELLS = "mean over treated cells (observations)"
@@ -86,31 +82,6 @@ class StaggeredGroups:
         return found.kept(np.asarray(present.any(axis=1)))
 
 
-def open_groups(
-    table: Table | PanelMoments,
-    *,
-    outcome: str,
-    unit: str,
-    time: str,
-    cohort: str,
-    never: Any,  # noqa: ANN401 — a time of any kind
-    cluster: str | None,
-    covariates: Sequence[str] = (),
-) -> StaggeredGroups:
-    """Groups of any table, or of moments; see `open_panel`."""
-    found = open_panel(
-        table,
-        outcome=outcome,
-        unit=unit,
-        time=time,
-        cohort=cohort,
-        never=never,
-        cluster=cluster,
-        covariates=covariates,
-    )
-    return groups_of(found, {"outcome": outcome, "unit": unit, "time": time, "cohort": cohort})
-
-
 def groups_of(found: PanelMoments | UnitPanel, columns: dict[str, str]) -> StaggeredGroups:
     """Groups as they are, or each unit as a group and, without clusters, as its own cluster."""
     if isinstance(found, PanelMoments):
@@ -153,8 +124,8 @@ def without_always_treated(groups: StaggeredGroups) -> StaggeredGroups:
     if not before.all():
         n_lost = int(m.n[~before].sum())
         warn(
-            f"{n_lost} of {m.n_units} units are always treated: they have no row before treatment "
-            "and were dropped (if 0 means never treated, pass never=0)",
+            f"{n_lost} of {m.n_units} units have no row before treatment (always treated) and were "
+            "dropped; if 0 means never treated, pass never=0",
             stacklevel=4,
         )
         groups = groups.kept(before)

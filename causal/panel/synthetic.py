@@ -160,7 +160,9 @@ def synthetic_control(  # noqa: PLR0913 — the roles of columns and the ways to
     Notes
     -----
     Weights w >= 0 of sum 1 minimise |x - X'w|^2 + penalty sum_j w_j |x - x_j|^2, exactly (Wolfe
-    1976; the duality gap is reported). The standard error is the root mean square of the placebos'
+    1976; the duality gap is reported). V is searched for by Nelder-Mead from 9 starts and each
+    predictor alone, then along single predictors; where matched predictors leave the weights open,
+    the fit of the outcome decides. The standard error is the root mean square of the placebos'
     mean gaps after the start, without those whose RMSPE before it is above five times the treated
     one's; with `inference=None` or conformal the placebos take over the treated unit's V.
     p = share of RMSPE ratios (after over before), the treated one included, that are at least the
@@ -191,8 +193,8 @@ def synthetic_control(  # noqa: PLR0913 — the roles of columns and the ways to
     >>> wave = np.sin(np.arange(24))[:, None] * np.arange(9) + np.cos(np.arange(24))[:, None]
     >>> wave[20:, 4] += 2.0
     >>> log = pd.DataFrame(wave).melt(ignore_index=False, var_name="city").reset_index()
-    >>> synthetic_control(log, outcome="value", unit="city", time="index", treated=4, start=20,
-    ...     fixed_effect=True).estimate.round(6)
+    >>> roles = {"outcome": "value", "unit": "city", "time": "index", "treated": 4, "start": 20}
+    >>> round(synthetic_control(log, **roles).estimate, 6)
     2.0
     """
     options = _checked(
@@ -309,7 +311,7 @@ def _estimate(
     placebos = run_placebos(pool, aligned, fitting, gap, v=held, seed=options.seed)
     without, without_gaps = leave_one_out(pool, aligned, fitting, weights, v=found.v)
     effect, curve = _effect(pool, aligned, gap, placebos, fitting, options)
-    test = _conformal(pool, fitting, found, effect, options)
+    test = _conformal(pool, aligned, fitting, found, effect, options)
     p_value = {"placebo": placebos.p_value, None: effect.p_value}.get(options.inference)
     observed = aligned.observed(members[0])
     pre, post = (float(x[0]) for x in fit_before_and_after(aligned, gap[None]))
@@ -424,13 +426,19 @@ def _method(fitting: Fitting, options: _Options, n_treated: int) -> str:
 
 
 def _conformal(
-    pool: DonorPool, fitting: Fitting, found: DonorWeights, effect: Effect, options: _Options
+    pool: DonorPool,
+    aligned: AlignedPaths,
+    fitting: Fitting,
+    found: DonorWeights,
+    effect: Effect,
+    options: _Options,
 ) -> Conformal | None:
     """The conformal test, where it was asked for."""
     if options.inference != "conformal":
         return None
     return conformal(
         pool,
+        aligned,
         fitting,
         fixed_effect=options.fixed_effect,
         ridge=None if found.ridge is None else float(found.ridge[0, 0]),
@@ -443,13 +451,17 @@ def _conformal(
 def _complaints(result: SyntheticControl, outcome: str) -> list[str]:
     """What makes an estimate fragile, each with its figure."""
     found = []
-    if result.fit_quality > _POOR_QUALITY or result.outside_share > _OUTSIDE:
+    if result.fit_quality > _POOR_QUALITY:
         found.append(
             f"the synthetic control of {outcome!r} misses the treated path before the start: RMSPE "
             f"{result.pre_rmspe:.3g} is {100 * result.fit_quality:.3g} % of the path's standard "
-            f"deviation (25 % is asked), and the treated lie beyond all donors in "
-            f"{100 * result.outside_share:.3g} % of periods; try fixed_effect=True or "
-            "augment='ridge', or do not use it"
+            "deviation (25 % is asked); try fixed_effect=True or augment='ridge', or do not use it"
+        )
+    if result.outside_share > _OUTSIDE:
+        found.append(
+            f"the treated lie above or below all donors in {100 * result.outside_share:.3g} % of "
+            "periods before the start: no weights reach them there; add donors or try "
+            "fixed_effect=True"
         )
     if result.v_spread is not None:
         low, high = result.v_spread

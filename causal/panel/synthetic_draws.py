@@ -128,13 +128,8 @@ def placebo_draws(
     With one cohort and no more sets of donors than draws, each set is taken once.
     """
     sizes = [len(cohort.rows) for cohort in cohorts]
-    total, n = sum(sizes), len(donors)
-    sets: Iterator[Sequence[int]]
-    if len(sizes) == 1 and math.comb(n, total) <= n_draws:
-        sets = itertools.combinations(range(n), total)
-    else:
-        rng = np.random.default_rng(seed)
-        sets = (rng.permutation(n)[:total].tolist() for _ in range(n_draws))
+    n = len(donors)
+    sets = placebo_sets(n, sum(sizes), n_draws=n_draws, seed=seed, alike=len(sizes) == 1)
     ends = np.cumsum([0, *sizes])
 
     def jobs() -> Iterator[list[Job]]:
@@ -147,6 +142,16 @@ def placebo_draws(
             ]
 
     return _read_draws(Y, cohorts, jobs())
+
+
+def placebo_sets(
+    n: int, size: int, *, n_draws: int, seed: int, alike: bool
+) -> Iterator[Sequence[int]]:
+    """Random sets out of n; where places are alike and there are no more sets than draws, all."""
+    if alike and math.comb(n, size) <= n_draws:
+        return itertools.combinations(range(n), size)
+    rng = np.random.default_rng(seed)
+    return (rng.permutation(n)[:size].tolist() for _ in range(n_draws))
 
 
 def bootstrap_draws(

@@ -450,7 +450,7 @@ def check_weights(weight: NDArray[np.float64], name: str) -> NDArray[np.float64]
     """Weights of rows; not negative, not all zero."""
     if (weight < 0).any() or not weight.any():
         bad = weight[weight < 0]
-        what = f"{len(bad)} are negative, e.g. {shown(bad)}" if len(bad) else "all are 0"
+        what = f"{len(bad)} rows are negative, e.g. {shown(bad)}" if len(bad) else "all are 0"
         raise ValueError(f"weight {name!r} must be >= 0 and not all 0; {what}; correct them")
     return weight
 

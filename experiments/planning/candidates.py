@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
-    from experiments.planning.past_evidence import PastEvidence
+    from experiments.planning.past_evidence import PastEvidence, SyntheticPlacebos
     from experiments.planning.pilot_model import Pilot, Posterior
     from experiments.planning.recommendation import Constraints
     from experiments.planning.share_pilot import Interference
@@ -28,6 +28,7 @@ if TYPE_CHECKING:
 
 LEVEL = 0.95
 FEWEST_SLICES = 8
+SYNTHETIC = "launch in one region, synthetic control"
 _QUANTILES = 400
 _FIGURES = ("bias_low", "bias_high", "std_error", "rmse", "regret")
 
@@ -132,15 +133,30 @@ def twin_candidates(
 
 
 def launch_candidates(past: PastEvidence, rules: Constraints) -> list[Candidate]:
-    """What is left where nothing may be drawn by lot: a launch, read against its placebos."""
+    """What is left where nothing may be drawn by lot: launches, read against their placebos."""
     lots = rules.randomise_viewers or rules.randomise_authors or rules.randomise_time
-    if past.placebo_sd is None:
-        return [
-            Candidate(name=past.placebo, rejected="no past data (history) to launch placebos on")
-        ]
     reason = "not drawn by lot: where something may be, draw it" if lots else ""
-    fixed = Fixed(bias_low=0.0, bias_high=0.0, std_error=past.placebo_sd)
-    return [Candidate(name=past.placebo, fixed=fixed, rejected=reason)]
+    if past.placebo_sd is None:
+        none = "no past data (history) to launch placebos on"
+        found = [Candidate(name=past.placebo, rejected=none)]
+    else:
+        fixed = Fixed(bias_low=0.0, bias_high=0.0, std_error=past.placebo_sd)
+        found = [Candidate(name=past.placebo, fixed=fixed, rejected=reason)]
+    return [*found, _one_region(past.synthetic, rules, reason)]
+
+
+def _one_region(placebos: SyntheticPlacebos, rules: Constraints, reason: str) -> Candidate:
+    """A launch in one region against weighted others, with what its placebos read."""
+    if placebos.mean is None or placebos.sd is None:
+        return Candidate(name=SYNTHETIC, rejected=placebos.reason)
+    if 1 / placebos.n_regions > rules.max_treated_share:
+        reason = f"treats one region of {placebos.n_regions} at once"
+    fixed = Fixed(
+        bias_low=min(placebos.mean, 0.0),
+        bias_high=max(placebos.mean, 0.0),
+        std_error=placebos.sd,
+    )
+    return Candidate(name=SYNTHETIC, fixed=fixed, rejected=reason)
 
 
 def ranked(

@@ -3,13 +3,18 @@
 from __future__ import annotations
 
 import math
+import warnings
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import numpy as np
+import pandas as pd
 
+from causal.effect import EstimationWarning
 from causal.frame import Table, column_names, read_columns
+from causal.panel.synthetic import synthetic_control
+from experiments.simulation.trial_launches import FEWEST_REGIONS, one_thread
 from experiments.sizing.power_cells import pilot_cells
 
 if TYPE_CHECKING:
@@ -18,6 +23,21 @@ if TYPE_CHECKING:
 _PRIOR_WEIGHT = 4.0  # past experiments that the wished-for effect counts as
 _REACH = 2.8  # z of a level of 95 % and a power of 80 %
 _FEWEST = 10  # placebo launches
+_MOST_STARTS = 24  # of synthetic controls
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SyntheticPlacebos:
+    """Launches of nothing in every region in turn, each read by synthetic control.
+
+    `mean` and `sd` of what they read, None without launches; `reason` says why there are none.
+    """
+
+    n_launches: int = 0
+    n_regions: int = 0
+    mean: float | None = None
+    sd: float | None = None
+    reason: str = ""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -26,13 +46,15 @@ class PastEvidence:
 
     `squared_effect` is the mean square of the effect: that of the wish, drawn towards past
     experiments. `placebo_sd` is the standard deviation of launches in which nothing was launched,
-    None without past data; `placebo` names their method.
+    None without past data; `placebo` names their method; `synthetic` are such launches by synthetic
+    control.
     """
 
     squared_effect: float
     n_experiments: int
     placebo_sd: float | None
     placebo: str
+    synthetic: SyntheticPlacebos
 
     @property
     def mde(self) -> float | None:
@@ -48,8 +70,12 @@ def past_evidence(
     unit: str | None,
     days: float,
     effect: float,
+    untreated: Table | None = None,
 ) -> PastEvidence:
     """Read past experiments, past data, or both; a table with `estimate` is of experiments.
+
+    `untreated` is a pilot in which nobody was treated: it stands in for past data in the launches
+    that synthetic control reads.
 
     Raises
     ------
@@ -61,12 +87,20 @@ def past_evidence(
     squared, n = float(effect) ** 2, 0
     if "experiments" in tables:
         squared, n = _usual_effect(tables["experiments"], squared)
-    if "data" not in tables:
-        return PastEvidence(
-            squared_effect=squared, n_experiments=n, placebo_sd=None, placebo="before and after"
-        )
-    sd, name = _placebos(tables["data"], outcome, time, unit, days)
-    return PastEvidence(squared_effect=squared, n_experiments=n, placebo_sd=sd, placebo=name)
+    sd, name = None, "before and after"
+    daily = None
+    if "data" in tables:
+        daily = _daily(tables["data"], outcome, time, unit)
+        sd, name = _placebos(daily, days)
+    elif untreated is not None and unit is not None:
+        daily = _daily(untreated, outcome, time, unit)
+    return PastEvidence(
+        squared_effect=squared,
+        n_experiments=n,
+        placebo_sd=sd,
+        placebo=name,
+        synthetic=_synthetic(daily, days, named=unit is not None),
+    )
 
 
 def _named(history: Table | Mapping[str, Table] | None) -> dict[str, Table]:
@@ -92,10 +126,8 @@ def _usual_effect(table: Table, squared: float) -> tuple[float, int]:
     return (n * past + _PRIOR_WEIGHT * squared) / (n + _PRIOR_WEIGHT), n
 
 
-def _placebos(
-    table: Table, outcome: str, time: str, unit: str | None, days: float
-) -> tuple[float, str]:
-    """Launches at every midnight in every unit, though there was none: their standard deviation."""
+def _daily(table: Table, outcome: str, time: str, unit: str | None) -> NDArray[np.float64]:
+    """Means of regions by days that all of them have, shape (R, days)."""
     cells = pilot_cells(
         table,
         outcome=outcome,
@@ -107,9 +139,20 @@ def _placebos(
     ).table
     regions = cells["region"].nunique()
     daily = np.where(cells["n"] > 0, cells["mean"], np.nan).reshape(regions, -1)
-    daily = daily[:, np.isfinite(daily).all(axis=0)]
+    return np.asarray(daily[:, np.isfinite(daily).all(axis=0)])
+
+
+def _starts(daily: NDArray[np.float64], days: float) -> tuple[NDArray[np.int64], int]:
+    """Midnights to launch at, and the days before and after that are read."""
     window = min(math.ceil(days), daily.shape[1] // 3)
-    starts = np.arange(window, daily.shape[1] - window + 1) if window else np.zeros(0, dtype=int)
+    last = daily.shape[1] - window + 1 if window else 0
+    return np.arange(window, last), window
+
+
+def _placebos(daily: NDArray[np.float64], days: float) -> tuple[float, str]:
+    """Launches at every midnight in every unit, though there was none: their standard deviation."""
+    regions = len(daily)
+    starts, window = _starts(daily, days)
     if len(starts) * regions < _FEWEST:
         raise ValueError(
             f"history must hold ten placebo launches; {daily.shape[1]} whole days of {regions} "
@@ -120,6 +163,64 @@ def _placebos(
         return float(np.sqrt(np.mean(change**2))), "before and after"
     others = (change.sum(axis=1, keepdims=True) - change) / (regions - 1)
     return float(np.sqrt(np.mean((change - others) ** 2))), "difference-in-differences, one region"
+
+
+def _synthetic(daily: NDArray[np.float64] | None, days: float, *, named: bool) -> SyntheticPlacebos:
+    """Launches at midnights in every region, read against the days before and the other regions."""
+    if not named:
+        return SyntheticPlacebos(reason="no donor regions: no column says the region")
+    if daily is None:
+        return SyntheticPlacebos(reason="no past data (history) to launch placebos on")
+    regions = len(daily)
+    if regions < FEWEST_REGIONS:
+        return SyntheticPlacebos(
+            n_regions=regions,
+            reason=f"no donor regions: {regions} in the data, and {FEWEST_REGIONS} are the fewest",
+        )
+    starts, window = _starts(daily, days)
+    starts = starts[starts > 1]  # two days are the fewest that weights can be learned from
+    if len(starts) * regions < _FEWEST:
+        return SyntheticPlacebos(
+            n_regions=regions,
+            reason=f"{daily.shape[1]} whole days of {regions} regions are too few for ten placebo "
+            "launches",
+        )
+    if len(starts) > _MOST_STARTS:
+        starts = starts[np.linspace(0, len(starts) - 1, _MOST_STARTS).round().astype(int)]
+    gaps = np.concatenate([_gaps(daily[:, : int(s) + window], int(s)) for s in starts])
+    return SyntheticPlacebos(
+        n_launches=len(gaps),
+        n_regions=regions,
+        mean=float(gaps.mean()),
+        sd=float(gaps.std()),
+    )
+
+
+def _gaps(daily: NDArray[np.float64], start: int) -> NDArray[np.float64]:
+    """What a launch of nothing reads in each region: mean gaps of demeaned synthetic controls.
+
+    One call reads all regions: the first as the treated one, the others as its placebos.
+    """
+    regions, n = daily.shape
+    panel = pd.DataFrame(
+        {
+            "region": np.repeat(np.arange(regions), n),
+            "day": np.tile(np.arange(n), regions),
+            "outcome": daily.ravel(),
+        }
+    )
+    with warnings.catch_warnings(), one_thread():
+        warnings.simplefilter("ignore", EstimationWarning)  # of fits: the spread shows them
+        found = synthetic_control(
+            panel,
+            outcome="outcome",
+            unit="region",
+            time="day",
+            treated=0,
+            start=start,
+            fixed_effect=True,
+        )
+    return np.asarray(np.r_[found.estimate, found.placebo_gaps[:, start:].mean(axis=1)])
 
 
 def _change(daily: NDArray[np.float64], start: int, window: int) -> NDArray[np.float64]:

@@ -19,13 +19,14 @@ from experiments.planning.calibration import Calibration, as_platform, calibrate
 from experiments.planning.candidates import (
     FEWEST_SLICES,
     LEVEL,
+    SYNTHETIC,
     Candidate,
     launch_candidates,
     ranked,
     rotation_candidates,
     twin_candidates,
 )
-from experiments.planning.past_evidence import past_evidence
+from experiments.planning.past_evidence import SyntheticPlacebos, past_evidence
 from experiments.planning.pilot_model import Pilot, Posterior, posterior_of, read_pilot
 from experiments.planning.rotation_options import CRITERIA
 from experiments.planning.share_pilot import interference
@@ -49,6 +50,7 @@ _ESTIMATORS = {
     "AuthorSplit": ("difference in means, adjusted for the time before", "design-based"),
     "DualSided": ("total of dual_sided_effect, adjusted for the time before", "two-way"),
     "Saturation": ("total of share_response", "clusters by region and slice"),
+    SYNTHETIC: ("synthetic_control, demeaned, daily", "placebo launches"),
 }
 _NEAR_0 = 1e-3  # of a standard error: a bias that does not matter
 _ENOUGH = 0.8  # power
@@ -265,7 +267,11 @@ def recommend(
     expected variance of slice means within strata; coins are independent of the noise, so that its
     correlation over slices adds nothing beyond. Other designs: bias and error relative to the level
     from the twin, worst over a stated grid of parameters that no pilot identifies; a saturation
-    pilot widens a viewer split's bias by what it shows to spill over. Data of the pilot are not
+    pilot widens a viewer split's bias by what it shows to spill over. A launch that nobody draws by
+    lot has the bias and the error of its placebos, launches of nothing at midnights of `history`:
+    before and after, or difference-in-differences of one region; and, with four regions or more
+    (also of an untreated pilot), one region against a synthetic control, demeaned. What one region
+    alone does not set off, or hands to the others, placebos cannot show. Data of the pilot are not
     used again in the confirmatory read-out. A burn-in of half a day reads half of the day's hours:
     the effect is taken to be the same in all.
 
@@ -295,7 +301,15 @@ def recommend(
     )
     _check_plan(pilot, schedule, time, treatment, unit)
     posterior = posterior_of(read)
-    past = past_evidence(history, outcome=outcome, time=time, unit=unit, days=days, effect=effect)
+    past = past_evidence(
+        history,
+        outcome=outcome,
+        time=time,
+        unit=unit,
+        days=days,
+        effect=effect,
+        untreated=pilot if treatment is None else None,
+    )
     twin, sizes, viewer_noise = _twin(pilot, platform, time, outcome, posterior, seed)
     known = sizes is not None
     people = rules.randomise_viewers or rules.randomise_authors
@@ -329,6 +343,7 @@ def recommend(
         ("carry-over", *tested),
         ("entanglement", f"{entangled:.0%} of watch", _ENTANGLED),
         ("twin", "calibrated" if known else "not calibrated", _twin_words(known)),
+        ("launch in one region", *_launched(past.synthetic)),
         ("past experiments", str(past.n_experiments), "they draw the effect that bias is taken of"),
         ("power on the pilot's cells", *simulated),
     ]
@@ -505,7 +520,7 @@ def _registered(
     """What is written down before the experiment begins: plain JSON."""
     known = chosen.design
     design = {} if known is None else {f.name: getattr(known, f.name) for f in fields(known)}
-    kind = type(chosen.design).__name__
+    kind = chosen.name if known is None else type(known).__name__
     return {
         "design": chosen.name,
         "arguments": {k: list(v) if isinstance(v, tuple) else v for k, v in design.items()},
@@ -528,6 +543,18 @@ def _randomised(rules: Constraints) -> tuple[str, str, str]:
     names = {"viewers": rules.randomise_viewers, "authors": rules.randomise_authors}
     may = [name for name, allowed in {**names, "time": rules.randomise_time}.items() if allowed]
     return ("drawn by lot", ", ".join(may) or "nothing", "what may not be rejects its designs")
+
+
+def _launched(placebos: SyntheticPlacebos) -> tuple[str, str]:
+    """What launches of nothing in one region showed."""
+    if placebos.mean is None or placebos.sd is None:
+        return "not predicted", placebos.reason
+    return (
+        f"{placebos.n_launches} placebos",
+        f"in {placebos.n_regions} regions, by synthetic control: mean "
+        f"{number_in_words(placebos.mean)}, sd {number_in_words(placebos.sd)}; they do not show "
+        "what the others would have caught of a launch, nor what one region alone does not set off",
+    )
 
 
 def _twin_words(known: bool) -> str:

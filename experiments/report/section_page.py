@@ -12,6 +12,14 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from causal.effect import EffectCurve
+from causal.panel.design import PanelDesign
+from causal.panel.event_study import EventStudy
+from causal.panel.honest import HonestDid
+from causal.panel.matrix_completion import FactorEffects
+from causal.panel.pretrend import PretrendPower
+from causal.panel.strata import StratifiedDid
+from causal.panel.synthetic_did import SyntheticDiffInDiff
+from causal.panel.synthetic_result import SyntheticControl
 from experiments.atomic import write_set
 from experiments.designs.rotation import Schedule, Switchback
 from experiments.pairs.dual_sided import DualSidedEffect
@@ -22,7 +30,13 @@ from experiments.report.design_sections import (
     balance_section,
     calendar_section,
 )
+from experiments.report.event_sections import (
+    event_section,
+    pretrend_section,
+    sensitivity_section,
+)
 from experiments.report.pair_sections import dual_sided_section, share_section
+from experiments.report.panel_sections import design_section, effect_section, strata_section
 from experiments.report.plan_sections import plan_answers, recommendation_sections
 from experiments.report.power_sections import power_section
 from experiments.report.report import ReportFiles
@@ -42,6 +56,11 @@ from experiments.report.simulation_sections import (
     notes_section,
     three_answers,
     triangulation_section,
+)
+from experiments.report.synthetic_sections import (
+    factor_section,
+    synthetic_sections,
+    weighted_section,
 )
 from experiments.rotations.carryover import CarryoverBound
 from experiments.rotations.switchback import SwitchbackEffect
@@ -100,8 +119,10 @@ def write_page(
     results : result or iterable of results
         Any of `SwitchbackEffect`, `DualSidedEffect`, `ShareResponse`, `CarryoverBound`,
         `PowerCurve`, `Schedule`, `Simulation`, `Comparison`, `Triangulation`, `Recommendation`,
-        an `EffectCurve` (of `burn_in_curve`, `switch_event_study` or any other), and
-        `ReportSection` of your own; in the order of the page.
+        `PanelDesign`, `EventStudy`, `PretrendPower`, `HonestDid`, `StratifiedDid`,
+        `SyntheticControl`, `SyntheticDiffInDiff`, `FactorEffects`, an `EffectCurve` (of
+        `burn_in_curve`, `switch_event_study` or any other), and `ReportSection` of your own; in the
+        order of the page.
     folder : path
         Made if absent; an older page in it is replaced only when the new one is complete.
     title : str
@@ -300,3 +321,43 @@ def _(result: Triangulation) -> tuple[ReportSection, ...]:
 @sections_of.register(Recommendation)
 def _(result: Recommendation) -> tuple[ReportSection, ...]:
     return recommendation_sections(result)
+
+
+@sections_of.register(PanelDesign)
+def _(result: PanelDesign) -> tuple[ReportSection, ...]:
+    return (design_section(result),)
+
+
+@sections_of.register(EventStudy)
+def _(result: EventStudy) -> tuple[ReportSection, ...]:
+    return (effect_section(result), event_section(result))
+
+
+@sections_of.register(PretrendPower)
+def _(result: PretrendPower) -> tuple[ReportSection, ...]:
+    return (pretrend_section(result),)
+
+
+@sections_of.register(HonestDid)
+def _(result: HonestDid) -> tuple[ReportSection, ...]:
+    return (sensitivity_section(result),)
+
+
+@sections_of.register(StratifiedDid)
+def _(result: StratifiedDid) -> tuple[ReportSection, ...]:
+    return (strata_section(result),)
+
+
+@sections_of.register(SyntheticControl)
+def _(result: SyntheticControl) -> tuple[ReportSection, ...]:
+    return (effect_section(result, level=result.level), *synthetic_sections(result))
+
+
+@sections_of.register(SyntheticDiffInDiff)
+def _(result: SyntheticDiffInDiff) -> tuple[ReportSection, ...]:
+    return (effect_section(result), weighted_section(result))
+
+
+@sections_of.register(FactorEffects)
+def _(result: FactorEffects) -> tuple[ReportSection, ...]:
+    return (effect_section(result), factor_section(result))

@@ -156,11 +156,13 @@ def triangulation_section(found: Triangulation) -> ReportSection:
             "An estimate misses the truth by its own error and by the gap between what the design "
             "compares and what a launch does. The reason of a gap is measured: everything is run "
             "again with one mechanism off, and the one whose absence closes most of it is named.",
+            *_of_launches(found),
         ),
         tables=(
             SectionTable(
                 name="methods",
-                caption=f"One experiment by each method, {_UNIT}, with 95\N{NO-BREAK SPACE}% CI",
+                caption=f"One experiment by each method, {_UNIT}, with 95\N{NO-BREAK SPACE}% CI; "
+                "bias, rmse and coverage over all of them",
                 frame=table,
                 columns=(
                     text_column("method", "Method"),
@@ -171,9 +173,13 @@ def triangulation_section(found: Triangulation) -> ReportSection:
                     change_column("truth", "Truth"),
                     change_column("estimation_error", "Error of estimation"),
                     change_column("estimand_gap", "Gap of the question"),
+                    change_column("bias", "Bias"),
+                    number_column("rmse", "Rmse"),
+                    share_column("coverage", "Covers truth"),
                     text_column("reason", "Reason of the gap"),
                 ),
             ),
+            *_launch_tables(found),
             SectionTable(
                 name="mechanisms",
                 caption="Gap as a share of the truth, with each mechanism on and off",
@@ -315,6 +321,39 @@ def _trusted(found: Comparison) -> str:
             f"; intervals of {count} hold the truth in fewer than {whole_percent(_COVERED)} of runs"
         )
     return text + "."
+
+
+def _of_launches(found: Triangulation) -> tuple[str, ...]:
+    """How launches without a lottery are read, and which ones the platform has no regions for."""
+    said = []
+    if len(found.launches):
+        said.append(
+            "A launch in regions that nobody drew by lot is read against the other regions. It "
+            "learns what the strategy does where it is live; what reaches the other regions is "
+            "taken off or added, and trends of its own count as effect."
+        )
+    for reason, methods in found.left_out.groupby("reason", sort=False)["method"]:
+        said.append(f"Left out: {'; '.join(methods)}. Why: {reason}.")
+    return tuple(said)
+
+
+def _launch_tables(found: Triangulation) -> tuple[SectionTable, ...]:
+    """What the readings of launches are made of, where there are any."""
+    if not len(found.launches):
+        return ()
+    table = SectionTable(
+        name="launches",
+        caption=f"What launches read: live and spillover make the target, {_UNIT}",
+        frame=found.launches,
+        columns=(
+            text_column("method", "Method"),
+            change_column("live", "Gain where live"),
+            change_column("spillover", "Through other regions"),
+            change_column("trend", "With nothing launched"),
+        ),
+        folded=True,
+    )
+    return (table,)
 
 
 def _dots(found: Triangulation) -> Picture:

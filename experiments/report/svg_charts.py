@@ -43,7 +43,8 @@ _DAY_MINUTES = 1440.0
 class Series:
     """Points that belong together; `low` and `high` make a band, `filled` decides the marks.
 
-    `names` stand beside the points; a line is drawn through them where `linked`.
+    `names` stand beside the points; a line is drawn through them where `linked`. `bars` draws the
+    limits as bars, each point's own: thin ones, or strong.
     """
 
     label: str
@@ -51,7 +52,8 @@ class Series:
     y: Sequence[float]
     low: Sequence[float] = ()
     high: Sequence[float] = ()
-    style: Literal["first", "second"] = "first"
+    style: Literal["first", "second", "faint"] = "first"
+    bars: Literal["", "thin", "strong"] = ""
     filled: Sequence[bool] | bool = True
     dashed: bool = False
     marked: bool = True
@@ -358,6 +360,7 @@ def _finite(s: Series, scale: float) -> Series:
         low=[scale * float(s.low[j]) for j in keep] if len(s.low) else (),
         high=[scale * float(s.high[j]) for j in keep] if len(s.high) else (),
         style=s.style,
+        bars=s.bars,
         filled=filled,
         dashed=s.dashed,
         marked=s.marked,
@@ -382,16 +385,24 @@ def _lines(s: Series, x_axis: Axis, y_axis: Axis) -> Iterator[Mark]:
     if len(s.low):
         highs = [(a, y_axis.at(v)) for a, v in zip(x, s.high, strict=True)]
         lows = [(a, y_axis.at(v)) for a, v in zip(x, s.low, strict=True)]
-        if len(x) == 1 or second:  # a band needs two ends, and two bands hide each other
+        if s.bars or len(x) == 1 or second:  # a band needs two ends, and two hide each other
             limits = zip(highs, lows, strict=True)
             yield Stroke(
-                "thin" + second, "".join(f"M{a:g} {hi:g}V{lo:g}" for (a, hi), (_, lo) in limits)
+                "ci" if s.bars == "strong" else "thin" + second,
+                "".join(f"M{a:g} {hi:g}V{lo:g}" for (a, hi), (_, lo) in limits),
             )
         else:
             yield Stroke("inner", ring([*highs, *reversed(lows)]))
     if len(x) > 1 and s.linked:
-        dashed = " dashed" if s.dashed or second else ""
-        yield Stroke(f"line{second}{dashed}", joined(list(zip(x, y, strict=True))))
+        yield Stroke(_line_style(s), joined(list(zip(x, y, strict=True))))
+
+
+def _line_style(s: Series) -> str:
+    """The class of a series' line."""
+    if s.style == "faint":
+        return "grid"
+    second = " second" if s.style == "second" else ""
+    return f"line{second}" + (" dashed" if s.dashed or second else "")
 
 
 def _dots(s: Series, x_axis: Axis, y_axis: Axis) -> Iterator[Mark]:
@@ -492,9 +503,10 @@ def _legend(legend: Sequence[Series]) -> Iterator[Mark]:
     for s, (x, line) in zip(legend, _legend_places(legend)[0], strict=True):
         y = 10.0 + 16.0 * line
         second = " second" if s.style == "second" else ""
-        dashed = " dashed" if s.dashed or second else ""
         if s.linked:
-            yield Stroke(f"line{second}{dashed}", level_line(y - 4, x, x + 20))
+            yield Stroke(_line_style(s), level_line(y - 4, x, x + 20))
+        if s.bars:
+            yield Stroke("ci" if s.bars == "strong" else "thin", upright(x + 10, y - 10, y + 2))
         if s.marked:
             yield Dot(f"dot{second}" + ("" if s.filled is True else " hollow"), x + 10, y - 4)
         yield Words("tick start", x + 26, y, shortened(s.label, 46))

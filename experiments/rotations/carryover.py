@@ -205,7 +205,10 @@ def burn_in_curve(
         n_obs=readings[0].n_obs,
         n_clusters=len(np.unique(readings[0].windows.last[fits[0].used])),
         df=df,
-        details=_plateau(lengths, estimate, cov, min(df)),
+        details={
+            **_plateau(lengths, estimate, cov, min(df)),
+            "index_unit": rotation.kind.unit,
+        },
     )
 
 
@@ -337,7 +340,7 @@ def carryover_bound(  # noqa: PLR0913 — columns, slices and choices, each by n
         table=table,
         estimates=_by_order(every, ladder, seen, rotation),
         level=float(level),
-        unit="minutes" if rotation.kind.stamps else "periods",
+        unit=rotation.kind.unit,
         stopped=stopped,
         **_decay(rotation, lengths, adjusted=adjust == "design", n_draws=n_draws, seed=seed),
     )
@@ -438,6 +441,7 @@ def _by_order(
         method="switchback, Hajek over windows, covariance over paths",
         n_obs=int(cells.n.sum()),
         n_clusters=len(np.unique(r.last)),
+        details={"index_unit": r.kind.unit},
     )
 
 

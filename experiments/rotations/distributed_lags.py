@@ -153,6 +153,7 @@ def _summed(
         df=float(df[own].min()),
         n_obs=n_obs,
         n_clusters=n_slices,
+        details={"index_unit": series.rotation.kind.unit},
     )
     return effect, curve
 

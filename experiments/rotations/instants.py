@@ -34,6 +34,11 @@ class TimeKind:
         return self.zone is not None
 
     @property
+    def unit(self) -> str:
+        """What lengths are counted in."""
+        return "minutes" if self.stamps else "periods"
+
+    @property
     def minute(self) -> int:
         """What a length of 1 is: a minute in microseconds, or a period."""
         return MINUTE if self.stamps else 1

@@ -226,7 +226,7 @@ def _usable(reading: Reading, fit: Fitted) -> Check:
 
 def _carryover(reading: Reading) -> Check:
     """Carry-over beyond what the reading allows for."""
-    unit = "minutes" if reading.rotation.kind.stamps else "periods"
+    unit = reading.rotation.kind.unit
     reach = max(reading.carryover, reading.burn_in) / reading.rotation.kind.minute
     return Check(
         "carryover",

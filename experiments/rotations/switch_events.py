@@ -188,6 +188,7 @@ def _curve(
         n_obs=int(cells.n.sum()),
         n_clusters=len(events),
         df=float(max(len(events) - 2, 1)),
+        details={"index_unit": rotation.kind.unit},
     )
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -30,6 +30,9 @@ if TYPE_CHECKING:
     from experiments.simulation.trials import Trial
     from recsys import LivePlatform, Strategy
 
+_PARTS = ("live", "spillover", "trend")
+_LAUNCHES = ("trial", *_PARTS, *(f"mc_se_{part}" for part in _PARTS))
+
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class Comparison:
@@ -45,10 +48,15 @@ class Comparison:
         ``mc_se_*`` are Monte Carlo errors.
     simulation : Simulation
         Every estimate behind it.
+    launches : DataFrame
+        One row a `Launch`: trial; live (mean gain of the regions where it is live, while it is),
+        spillover (the rest of the target: what reaches it through regions without it), trend (what
+        it reads with nothing launched), mc_se_*.
     """
 
     table: pd.DataFrame
     simulation: Simulation
+    launches: pd.DataFrame = field(default_factory=lambda: pd.DataFrame(columns=list(_LAUNCHES)))
 
     @property
     def truth(self) -> Effect:
@@ -126,7 +134,9 @@ redraw_population, seed, n_jobs, progress
     wrong target and a wrong variance are not confused. It still falls short where the contrast
     hangs on who is treated, as authors' does: no standard error of one experiment sees that.
     Targets average unadjusted contrasts over every replication's assignment and its mirror image;
-    where shares are uneven, less the contrast of the same assignment without a lift.
+    where shares are uneven, less the contrast of the same assignment without a lift. A launch is
+    not drawn by lot: its target is what it reads less what it reads with nothing launched, so that
+    its bias is target - truth and the trend of its regions.
 
     Examples
     --------
@@ -150,7 +160,31 @@ redraw_population, seed, n_jobs, progress
     records = plan.run(replications, seed=seed, n_jobs=n_jobs, progress=progress)
     simulation = simulation_of(plan, records)
     rows = [_row(simulation, records, k, t.label, hours / 24) for k, t in enumerate(plan.trials)]
-    return Comparison(table=pd.DataFrame(rows), simulation=simulation)
+    return Comparison(
+        table=pd.DataFrame(rows), simulation=simulation, launches=_launches(records, plan.trials)
+    )
+
+
+def _launches(records: Records, trials: Sequence[Trial]) -> pd.DataFrame:
+    """What launches read, in parts."""
+    rows = []
+    for k, trial in enumerate(trials):
+        each = [record["parts"][k] for record in records.each]
+        if each[0] is None:
+            continue
+        target, live, trend = np.array(each).T
+        parts = dict(zip(_PARTS, (live, target - live, trend), strict=True))
+        rows.append(
+            {
+                "trial": trial.label,
+                **{name: float(part.mean()) for name, part in parts.items()},
+                **{
+                    f"mc_se_{name}": float(part.std(ddof=1)) / math.sqrt(len(each))
+                    for name, part in parts.items()
+                },
+            }
+        )
+    return pd.DataFrame(rows, columns=list(_LAUNCHES))
 
 
 def _bias_in_words(row: Mapping[Any, Any]) -> str:

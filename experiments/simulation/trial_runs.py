@@ -15,6 +15,15 @@ from experiments.designs.rotation import Saturation, Switchback
 from experiments.pairs.dual_sided import dual_sided_effect
 from experiments.pairs.saturation_response import share_response
 from experiments.rotations.switchback import switchback_effect
+from experiments.simulation.trial_launches import (
+    Launch,
+    Parts,
+    live_gain,
+    parts_of,
+    read_launch,
+    region_panel,
+    ticks_of_period,
+)
 from experiments.splits.ab import ab_test
 from experiments.splits.metric import Mean
 from recsys import Arms
@@ -354,6 +363,62 @@ class SaturationRun(ScheduledRun):
         return share_response(table, outcome="watch", arm="arm", share="share", cell="cell").total
 
 
+@dataclass(frozen=True, kw_only=True)
+class LaunchRun(Run):
+    """A launch in regions that nobody drew; `past` (R, ticks) is their time before."""
+
+    past: NDArray[np.float64] | None = None
+
+    @property
+    def cancels(self) -> bool:
+        """No: which regions get it is no coin."""
+        return False
+
+    @cached_property
+    def ticks(self) -> int:
+        """Ticks of a period: a day, or less where a day does not fill the run."""
+        tick = self.setting.tick_minutes
+        return ticks_of_period(
+            len(self.setting.ticks), round(self.setting.before_hours * 60 / tick), int(1440 / tick)
+        )
+
+    @cached_property
+    def first(self) -> NDArray[np.int64]:
+        """First live period of each region."""
+        periods = len(self.setting.ticks) // self.ticks
+        if periods < self.design.waves:
+            raise ValueError(f"{self.design.waves} waves need as many periods; got {periods}")
+        found: NDArray[np.int64] = self.design.first(self.platform, periods)
+        return found
+
+    def _thrown(self) -> Arms:
+        live = np.arange(len(self.setting.ticks)) >= (self.first * self.ticks)[:, None]
+        return Arms(time=live.astype(np.int8))
+
+    def table(self, paths: FlowPaths) -> pd.DataFrame:
+        """One row a region and period, the time before included."""
+        if self.past is None:
+            raise ValueError("a launch is read with the time before it: give the run its past")
+        ticks = 60 * np.hstack([self.past, paths.by_region])
+        watch = ticks.reshape(len(ticks), -1, self.ticks).mean(axis=2)
+        return region_panel(watch, self.first, self.past.shape[1] // self.ticks)
+
+    def contrast(self, table: pd.DataFrame) -> float:
+        """The reading."""
+        return float(self.read(table).estimate)
+
+    def parts(self, table: pd.DataFrame, idle: pd.DataFrame) -> Parts:
+        """What the reading is made of, from panels with the launch and with nothing launched."""
+        if self.trial.analysis is None:
+            return parts_of(self.design, table, idle)
+        trend = self.contrast(idle)
+        return Parts(self.contrast(table) - trend, live_gain(table, idle), trend)
+
+    def _read(self, table: pd.DataFrame) -> Reading:
+        found: Reading = read_launch(self.design, table)
+        return found
+
+
 _RUNS: dict[type, type[Any]] = {
     UserSplit: ViewerRun,
     AuthorSplit: AuthorRun,
@@ -361,6 +426,7 @@ _RUNS: dict[type, type[Any]] = {
     DualSided: DualRun,
     Switchback: SwitchbackRun,
     Saturation: SaturationRun,
+    Launch: LaunchRun,
 }
 
 

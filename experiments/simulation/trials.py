@@ -8,13 +8,16 @@ from typing import TYPE_CHECKING, Protocol, TypeAlias, runtime_checkable
 from causal.frame import check_one_of
 from experiments.designs.design import AuthorSplit, ClusterSplit, DualSided, UserSplit
 from experiments.designs.rotation import Saturation, Switchback
+from experiments.simulation.trial_launches import Launch
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
     import pandas as pd
 
-Design: TypeAlias = UserSplit | AuthorSplit | ClusterSplit | DualSided | Switchback | Saturation
+Design: TypeAlias = (
+    UserSplit | AuthorSplit | ClusterSplit | DualSided | Switchback | Saturation | Launch
+)
 
 _ESTIMANDS = ("direct", "viewer_spillover", "author_spillover", "total")
 
@@ -45,7 +48,7 @@ class Trial:
 
     Parameters
     ----------
-    design : UserSplit, AuthorSplit, ClusterSplit, DualSided, Switchback or Saturation
+    design : UserSplit, AuthorSplit, ClusterSplit, DualSided, Switchback, Saturation or Launch
     name : str, optional
         In tables and plots; by default said from the design.
     analysis : callable DataFrame -> Effect, optional
@@ -76,6 +79,9 @@ class Trial:
       burn-in), watch, scaled by the mean of all hours over the mean of those that are read. Read
       by `switchback_effect` with the schedule and the design's burn-in.
     - Saturation: cell (region and slice), share, arm, n_viewers, watch. Read by `share_response`.
+    - Launch: region, period (a day, or less where days do not fill the run; 0: the start), cohort
+      (first live period, missing: never), watch. Read as the launch says, two-way regressions with
+      CR2; no coin was thrown, so that trends of the regions count as bias.
 
     Examples
     --------
@@ -91,8 +97,8 @@ class Trial:
     def __post_init__(self) -> None:
         if not isinstance(self.design, Design):
             raise TypeError(
-                "design must be a UserSplit, AuthorSplit, ClusterSplit, DualSided, Switchback or "
-                f"Saturation; got {type(self.design).__name__}"
+                "design must be a UserSplit, AuthorSplit, ClusterSplit, DualSided, Switchback, "
+                f"Saturation or Launch; got {type(self.design).__name__}"
             )
         if self.analysis is not None and not callable(self.analysis):
             raise TypeError(f"analysis must be callable; got {self.analysis!r:.100}")
@@ -144,6 +150,8 @@ _WORDS = {
 
 def _said(design: Design, estimand: str) -> str:
     """A design in a few words."""
+    if isinstance(design, Launch):
+        return design.words
     words = _WORDS[type(design)]
     if isinstance(design, DualSided):
         return f"{words} {estimand}".replace("_", " ")

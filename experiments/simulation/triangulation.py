@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -13,7 +13,8 @@ from causal.values import is_number, whole_number
 from experiments.designs.design import AuthorSplit, DualSided, UserSplit
 from experiments.designs.rotation import Saturation, Switchback
 from experiments.simulation.comparison import compare
-from experiments.simulation.trial_plan import BEFORE_HOURS, TrialPlan
+from experiments.simulation.trial_launches import FEWEST_REGIONS, Launch
+from experiments.simulation.trial_plan import BEFORE_HOURS, TrialPlan, check_platform
 from experiments.simulation.trial_runs import Setting
 from experiments.simulation.trials import Trial
 
@@ -45,16 +46,23 @@ class Triangulation:
     table : DataFrame
         One row a method, in minutes of watching per viewer and hour: method, estimand, estimate,
         std_error, low, high (of the first replication), target, truth, estimation_error (estimate -
-        target), estimand_gap (target - truth), mc_se_gap, reason.
+        target), estimand_gap (target - truth), mc_se_gap, bias, rmse, coverage (of the truth, over
+        replications), reason.
     mechanisms : DataFrame
         One row a method and mechanism: gap_share (target - truth, as a share of the truth) with the
         mechanism on and off.
     truth : Effect
+    launches : DataFrame
+        As in `Comparison`, with method for trial: what the bias of launches is made of.
+    left_out : DataFrame
+        method, reason: what the platform cannot be read by.
     """
 
     table: pd.DataFrame
     mechanisms: pd.DataFrame
     truth: Effect
+    launches: pd.DataFrame = field(default_factory=lambda: pd.DataFrame(columns=["method"]))
+    left_out: pd.DataFrame = field(default_factory=lambda: _left_out({}))
 
     def to_frame(self) -> pd.DataFrame:
         """The table."""
@@ -67,6 +75,10 @@ class Triangulation:
             f"{row['method']}: {row['estimate']:+.3g} ({row['low']:.3g} to {row['high']:.3g}); "
             f"{row['reason']}"
             for row in self.table.to_dict("records")
+        ]
+        lines += [
+            f"{row['method']}: left out; {row['reason']}"
+            for row in self.left_out.to_dict("records")
         ]
         return "\n".join(lines)
 
@@ -89,6 +101,30 @@ def usual_trials(hours: float) -> list[Trial]:
         Trial(Switchback(slice_minutes, burn_in_minutes=slice_minutes / 2)),
         Trial(Saturation((0.1, 0.9), slice_minutes=slice_minutes, salt="shares")),
     ]
+
+
+def usual_launches(n_regions: int) -> list[Trial]:
+    """Launches without a lottery, on a platform with so many regions; none where they are few.
+
+    A third of the regions, those with the most active viewers; half of them in two waves; one.
+    """
+    if n_regions < FEWEST_REGIONS:
+        return []
+    return [Trial(launch, name=name) for name, launch in _launches(n_regions).items()]
+
+
+def _launches(n_regions: int) -> dict[str, Launch]:
+    """Launches by name."""
+    third, half = max(n_regions // 3, 1), max(n_regions // 2, 2)
+    return {
+        "launch, DID": Launch(third, where="most_active"),
+        "launch, event study": Launch(third, where="most_active", reading="event_study"),
+        "launch in 2 waves, group-time": Launch(
+            half, waves=2, where="most_active", reading="group_time"
+        ),
+        "one region, synthetic control": Launch(1, reading="synthetic_control"),
+        "one region, synthetic DID": Launch(1, reading="synthetic_did"),
+    }
 
 
 def triangulate(
@@ -131,7 +167,13 @@ def triangulate(
     mechanism off (habit, effort, congestion and heat, battles, a budget that never binds), and the
     one whose absence closes most of the gap is named with the points that it explains, in per cent
     of the truth. Methods: viewer and author split, dual-sided, rotation by 2 hours, by a day with
-    and without burn-in (by 6 hours below 14 days), saturation.
+    and without burn-in (by 6 hours below 14 days), saturation; and, on platforms with four regions
+    or more, launches that nobody drew by lot, with a week before them: the third of the regions
+    whose viewers are most active, read by `diff_in_diff` and the mean of an `event_study`; half of
+    them in two waves, by `group_time_effects`; the region next to the median, by
+    `synthetic_control` and `synthetic_diff_in_diff`. The reason of a launch also says how far the
+    gain is off where it is live, what it loses or wins through regions that are not, and what it
+    reads with nothing launched: all three measured on the same draws.
 
     Examples
     --------
@@ -143,7 +185,8 @@ def triangulate(
     """
     whole_number("replications", replications, 2)
     _check_hours(hours)
-    trials = usual_trials(hours)
+    check_platform(platform)
+    trials = [*usual_trials(hours), *usual_launches(platform.n_regions)]
     run: dict[str, Any] = {
         "strategy": strategy,
         "hours": hours,
@@ -161,7 +204,11 @@ def triangulate(
         for name, changes in MECHANISMS.items()
     }
     first = whole.simulation.estimates.query("replication == 0").set_index("trial")
-    rows = [_row(row, first.loc[row["trial"]], on, off) for row in whole.table.to_dict("records")]
+    made_of = {row["trial"]: row for row in whole.launches.to_dict("records")}
+    rows = [
+        _row(row, first.loc[row["trial"]], on, off, made_of.get(row["trial"]))
+        for row in whole.table.to_dict("records")
+    ]
     mechanisms = pd.DataFrame(
         [
             {"method": method, "mechanism": name, "gap_share": on[method], "without": gaps[method]}
@@ -169,7 +216,22 @@ def triangulate(
             for method in on
         ]
     )
-    return Triangulation(table=pd.DataFrame(rows), mechanisms=mechanisms, truth=whole.truth)
+    return Triangulation(
+        table=pd.DataFrame(rows),
+        mechanisms=mechanisms,
+        truth=whole.truth,
+        launches=whole.launches.rename(columns={"trial": "method"}),
+        left_out=_left_out({} if made_of else _launches(FEWEST_REGIONS), platform.n_regions),
+    )
+
+
+def _left_out(launches: Mapping[str, Launch], n_regions: int = 0) -> pd.DataFrame:
+    """Launches that a platform has too few regions for."""
+    has = f"the platform has {n_regions} region{'' if n_regions == 1 else 's'}"
+    reason = f"{has}; a launch is read against others, and needs {FEWEST_REGIONS} or more"
+    return pd.DataFrame(
+        [(name, reason) for name in launches], columns=["method", "reason"], dtype=object
+    )
 
 
 def _slice_minutes(hours: float) -> float:
@@ -226,20 +288,21 @@ def _row(
     estimate: pd.Series[Any],
     on: Mapping[str, float],
     off: Mapping[str, Mapping[str, float]],
+    parts: Mapping[Any, Any] | None,
 ) -> dict[str, Any]:
     """One method: its first estimate, its target and the reason of the gap."""
+    reason = _reason(row, on[row["trial"]], {name: g[row["trial"]] for name, g in off.items()})
     return {
         "method": row["trial"],
-        "estimand": "total",
+        "estimand": "total" if parts is None else "att",
         **{name: float(estimate[name]) for name in ("estimate", "std_error", "low", "high")},
         "target": row["target"],
         "truth": row["truth"],
         "estimation_error": float(estimate["estimate"]) - row["target"],
         "estimand_gap": row["target"] - row["truth"],
         "mc_se_gap": row["mc_se_target"],
-        "reason": _reason(
-            row, on[row["trial"]], {name: g[row["trial"]] for name, g in off.items()}
-        ),
+        **{name: row[name] for name in ("bias", "rmse", "coverage")},
+        "reason": reason if parts is None else "; ".join([reason, *_launched(row, parts)]),
     }
 
 
@@ -253,3 +316,18 @@ def _reason(row: Mapping[Any, Any], gap: float, without: Mapping[str, float]) ->
     if closed <= noise:
         return f"off by {100 * gap:+.0f}%; no single mechanism explains it"
     return f"off by {100 * gap:+.0f}%; {name} explains {100 * closed:.0f} of these points"
+
+
+def _launched(row: Mapping[Any, Any], parts: Mapping[Any, Any]) -> list[str]:
+    """What a launch's bias is made of, as far as it stands out from noise, in per cent."""
+    truth = row["truth"]
+    each = {
+        "{:+.0f} points where it is live": (parts["live"] - truth, parts["mc_se_live"]),
+        "{:+.0f} through regions without it": (parts["spillover"], parts["mc_se_spillover"]),
+        "with nothing launched it reads {:+.0f}% of it": (parts["trend"], parts["mc_se_trend"]),
+    }
+    return [
+        words.format(100 * part / truth)
+        for words, (part, error) in each.items()
+        if abs(part / truth) > max(2 * error / abs(truth), _SHOWN_FROM)
+    ]

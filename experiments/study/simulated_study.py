@@ -25,6 +25,7 @@ from experiments.report.section_page import Page, page_files, sections_of
 from experiments.report.simulation_sections import three_answers
 from experiments.simulation.comparison import Comparison, compare
 from experiments.simulation.trial_examples import example_sections
+from experiments.simulation.trial_launches import Launch
 from experiments.study.study_simulation import distinct_trials
 
 if TYPE_CHECKING:
@@ -182,7 +183,9 @@ def run_simulation(
         title=study.title,
         comparison=found,
         examples=examples,
-        warnings=salt_clashes({trial.label: trial.design for trial in trials}),
+        warnings=salt_clashes(
+            {t.label: t.design for t in trials if not isinstance(t.design, Launch)}
+        ),
         facts=_facts(study, repr(platform), repr(strategy), chosen),
     )
 

@@ -7,14 +7,12 @@ import importlib.metadata
 import json
 import platform
 import sys
-import warnings
 from contextlib import contextmanager
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any, Literal, cast
 
 import pyarrow.compute as pc
 
-from causal.effect import EstimationWarning
 from experiments.errors import StudyError
 from experiments.report.wording import counted, listed, percent
 from experiments.splits.ab import (
@@ -33,6 +31,7 @@ from experiments.study.open_bandit_study import built_in_study, open_campaign
 from experiments.study.policy_readout import read_policy
 from experiments.study.study_data import (
     Source,
+    collected_warnings,
     input_hashes,
     located,
     open_log,
@@ -81,7 +80,7 @@ def run_study(study: Study, *, progress: bool = False) -> StudyResult:
     Raises
     ------
     StudyError
-        If the study has no log, but a platform to simulate.
+        If the study has no log, but a platform to simulate, or is of a panel.
     DataError
         If only the data could tell: a file is absent or torn, a column is absent, values are
         refused. The message names the file, or the place in the study.
@@ -98,6 +97,10 @@ def run_study(study: Study, *, progress: bool = False) -> StudyResult:
     >>> sorted(result.tables)  # doctest: +SKIP
     ['checks', 'curves', 'overlap', 'policy_values', 'scorecard', 'weights']
     """
+    if study.panel is not None:
+        raise StudyError(
+            f"{study.file}: this study is of a panel; use `livelift report`, or run_panel in Python"
+        )
     if study.data is None:
         raise StudyError(
             f"{study.file}: this study simulates, and has no log to read out; use `livelift "
@@ -142,7 +145,7 @@ def _section(study: Study, source: Source, step: Callable[[str], None]) -> Secti
     """Everything that one log says."""
     day = study.experiment.day if study.experiment is not None else None
     names = source.rows.schema.names
-    with readable(source), _collected() as found:
+    with readable(source), collected_warnings() as found:
         parts = _read_experiment(study, source, step) if study.experiment is not None else {}
         policies = tuple(read_policy(study, source, i, step) for i in range(len(study.off_policy)))
         first, last = span(source, day or ("timestamp" if "timestamp" in names else None))
@@ -164,22 +167,6 @@ def _section(study: Study, source: Source, step: Callable[[str], None]) -> Secti
         warnings=tuple(dict.fromkeys(" ".join(m.split()) for m in messages if m not in unasked)),
         **parts,
     )
-
-
-@contextmanager
-def _collected() -> Iterator[list[str]]:
-    """Estimation warnings as texts; every other warning goes on."""
-    messages: list[str] = []
-    with warnings.catch_warnings(record=True) as caught:
-        warnings.simplefilter("always", EstimationWarning)
-        yield messages
-    for warning in caught:
-        if issubclass(warning.category, EstimationWarning):
-            messages.append(str(warning.message))
-        else:
-            warnings.warn_explicit(
-                warning.message, warning.category, warning.filename, warning.lineno
-            )
 
 
 def _read_experiment(study: Study, source: Source, step: Callable[[str], None]) -> dict[str, Any]:

@@ -6,6 +6,7 @@ import difflib
 import glob
 import hashlib
 import json
+import warnings
 from collections import Counter
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -18,6 +19,7 @@ import pyarrow.compute as pc
 import pyarrow.dataset as ds
 import pyarrow.parquet as pq
 
+from causal.effect import EstimationWarning
 from causal.frame import offenders, open_table
 from experiments.errors import DataError
 from experiments.report.wording import counted
@@ -29,7 +31,8 @@ if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
 
     from experiments.study.study_roles import Place
-    from experiments.study.study_schema import Scalar, Study
+    from experiments.study.study_schema import Study
+    from experiments.study.study_values import Scalar
 
 _TEXT_FILES = (".csv", ".tsv", ".txt")
 
@@ -261,6 +264,22 @@ def readable(source: Source) -> Iterator[None]:
     except (OSError, duckdb.IOException, duckdb.InvalidInputException) as error:
         where = damage(source.files) or f"{source.shown}: cannot be read: {_one_line(error)}"
         raise DataError(where) from error
+
+
+@contextmanager
+def collected_warnings() -> Iterator[list[str]]:
+    """Estimation warnings as texts; every other warning goes on."""
+    messages: list[str] = []
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always", EstimationWarning)
+        yield messages
+    for warning in caught:
+        if issubclass(warning.category, EstimationWarning):
+            messages.append(str(warning.message))
+        else:
+            warnings.warn_explicit(
+                warning.message, warning.category, warning.filename, warning.lineno
+            )
 
 
 def damage(files: Mapping[str, Path]) -> str:

@@ -13,6 +13,7 @@ import yaml
 from pydantic import BaseModel, ValidationError
 
 from experiments.errors import StudyError
+from experiments.study.panel_schema import PANELS, PredictorSection
 from experiments.study.study_schema import (
     DataSource,
     Experiment,
@@ -220,9 +221,10 @@ def _words(error: Any) -> str:  # noqa: ANN401 — pydantic's ErrorDetails
 
 
 def _tag_words(error: Any) -> str:  # noqa: ANN401 — pydantic's ErrorDetails
-    """What a metric's `kind` or a trial's `design` must be."""
+    """What a metric's or panel's `kind`, or a trial's `design`, must be."""
     key = error["ctx"]["discriminator"].strip("'")
-    *tags, last = _METRICS if key == "kind" else TRIALS
+    kinds = PANELS if error["loc"][0] == "panel" else _METRICS
+    *tags, last = kinds if key == "kind" else TRIALS
     allowed = f"{', '.join(tags)} or {last}"
     if error["type"] == "union_tag_not_found":
         return f"key {key!r} is required: {allowed}"
@@ -260,6 +262,12 @@ def _allowed_keys(place: Sequence[str | int], tag: str) -> list[str]:
         return list(Study.model_fields)
     if place[0] == "platform":
         return PlatformSection.keys()
-    tagged: dict[str | int, Mapping[str, type[BaseModel]]] = {"metrics": _METRICS, "trials": TRIALS}
+    if "predictors" in place and place[0] == "panel":
+        return list(PredictorSection.model_fields)
+    tagged: dict[str | int, Mapping[str, type[BaseModel]]] = {
+        "metrics": _METRICS,
+        "trials": TRIALS,
+        "panel": PANELS,
+    }
     model = tagged[place[0]][tag] if place[0] in tagged else _PARTS[str(place[0])]
     return sorted(model.model_fields, key=lambda name: name not in model.__annotations__)

@@ -53,6 +53,9 @@ def column_places(study: Study) -> Iterator[tuple[Place, str]]:
         Keys that lead to the column in the study file, and the column.
     """
     yield from _roles(("experiment",), study.experiment)
+    if study.panel is not None:
+        for place, column in study.panel.columns():
+            yield ("panel", *place), column
     for name, metric in study.metrics.items():
         yield from _roles(("metrics", name), metric)
     for i, policy in enumerate(study.off_policy):

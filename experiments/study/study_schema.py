@@ -5,13 +5,11 @@ The models hold the whole vocabulary of a study; `study_file` reads them from YA
 
 from __future__ import annotations
 
-import datetime as dt
 from pathlib import Path
 from typing import Annotated, Literal, Self, TypeAlias, get_args
 
 from pydantic import (
     BaseModel,
-    BeforeValidator,
     ConfigDict,
     Field,
     PrivateAttr,
@@ -21,6 +19,7 @@ from pydantic import (
 )
 from pydantic_core import InitErrorDetails, PydanticCustomError
 
+from experiments.study.panel_schema import PanelSection  # noqa: TC001 — pydantic reads it
 from experiments.study.study_roles import contradictions
 from experiments.study.study_simulation import (
     PlatformSection,
@@ -29,26 +28,16 @@ from experiments.study.study_simulation import (
     TrialSection,
     distinct_trials,
 )
+from experiments.study.study_values import Scalar  # noqa: TC001 — pydantic reads it
 
-
-def _one_value(value: object) -> object:
-    """Refuse lists, mappings and dates before pydantic complains about each type by itself."""
-    if not isinstance(value, str | bool | int | float):
-        hint = "; put the date in quotes" if isinstance(value, dt.date) else ""
-        raise ValueError(  # noqa: TRY004 — pydantic turns only ValueErrors into complaints
-            f"must be text, a number, true or false; got {value}{hint}"
-        )
-    return value
-
-
-Scalar: TypeAlias = Annotated[str | bool | int | float, BeforeValidator(_one_value)]
 Method: TypeAlias = Literal["ips", "snips", "dm", "dr", "sndr", "switch", "shrinkage"]
 Covariance: TypeAlias = Literal["auto", "HC0", "HC1", "HC2", "HC3", "CR0", "CR1", "CR2"]
 
 _NEEDS_EVERY_ACTION = frozenset({"dm", "dr", "sndr", "switch", "shrinkage"})
 _NOT_CLIPPED = frozenset({"dm", "switch", "shrinkage"})
 _SHARE_TOLERANCE = 1e-6
-_OF_LOGS = ("data", "experiment", "metrics", "off_policy")
+_OF_LOGS = ("data", "experiment", "metrics", "off_policy", "panel")
+_NOT_OF_PANELS = ("experiment", "metrics", "off_policy")
 _OF_SIMULATIONS = ("platform", "strategy", "trials", "simulation")
 
 
@@ -285,11 +274,12 @@ class ReportOptions(_Part):
 
 
 class Study(_Part):
-    """A study: a log and what is asked of it, or a platform and the designs to be tried on it.
+    """A study: a log and what is asked of it, a panel, or a platform and designs to be tried on it.
 
     Made by `load_study` from YAML, or by ``Study.model_validate`` from a mapping of the same shape;
     paths in `data` are then relative to the current folder. With `data` it is read out by
-    `run_study`; with `platform`, `strategy` and `trials` it is simulated by `run_simulation`.
+    `run_study`, with `data` and `panel` by `run_panel`; with `platform`, `strategy` and `trials` it
+    is simulated by `run_simulation`.
 
     Parameters
     ----------
@@ -307,6 +297,9 @@ class Study(_Part):
         Policies to value from the log.
     report : ReportOptions
         Confidence level and multiplicity.
+    panel : PanelSection, optional
+        ``{kind: diff_in_diff, ...}`` or ``{kind: synthetic_control, ...}``: units before and after
+        a treatment that was not drawn by lot, in place of `experiment`.
     platform : PlatformSection, optional
         Sizes, seed and parameters of a `LivePlatform`, in place of `data`.
     strategy : StrategySection
@@ -337,6 +330,7 @@ class Study(_Part):
     metrics: dict[str, Metric] = {}
     off_policy: list[OffPolicy] = []
     report: ReportOptions = ReportOptions()
+    panel: PanelSection | None = None
     platform: PlatformSection | None = None
     strategy: StrategySection = StrategySection()
     trials: list[TrialSection] = []
@@ -375,15 +369,30 @@ class Study(_Part):
         return self
 
     @model_validator(mode="after")
+    def _panel_stands_alone(self) -> Self:
+        if self.panel is None or self.data is None:
+            return self
+        other = next((key for key in _NOT_OF_PANELS if getattr(self, key)), None)
+        if other is not None:
+            raise ValueError(f"'panel' does not go with {other!r}; make two files")
+        if self.data.open_bandit is not None:
+            raise ValueError("'panel' reads units over time; give 'log', not 'open_bandit'")
+        if self.report.adjust != ReportOptions().adjust:
+            raise ValueError("'adjust' goes with 'metrics'; leave it out with 'panel'")
+        return self
+
+    @model_validator(mode="after")
     def _has_questions(self) -> Self:
-        if self.platform is not None:
+        if self.platform is not None or self.panel is not None:
             return self
         if self.metrics and self.experiment is None:
             raise ValueError("'metrics' needs 'experiment', which names the arms")
         if self.experiment is not None and not self.metrics:
             raise ValueError("'experiment' needs 'metrics'; name at least one")
         if not self.metrics and not self.off_policy:
-            raise ValueError("nothing is asked: give 'experiment' with 'metrics', or 'off_policy'")
+            raise ValueError(
+                "nothing is asked: give 'experiment' with 'metrics', 'off_policy' or 'panel'"
+            )
         names = [policy.name for policy in self.off_policy]
         if len(set(names)) < len(names):
             raise ValueError("the names in 'off_policy' must differ")

@@ -167,6 +167,26 @@ def test_penalty_is_the_one_with_the_least_error_on_hidden_cells():
 # --- draws ----------------------------------------------------------------------------------------
 
 
+def test_placebo_refits_never_treated_units_in_the_places_of_the_treated():
+    Y, first = factor_panel(seed=8, n_donors=9, starts=(6, 8, 8))
+    found = fitted(as_rows(Y, first), penalty=0.1, n_draws=4, seed=2)
+    rng, direct = np.random.default_rng(2), []
+    for _ in range(4):
+        places = np.full(9, 12)
+        places[rng.permutation(9)[:3]] = [6, 8, 8]
+        direct.append(effect_at(Y[:9], places, 0.1))
+    np.testing.assert_allclose(found.draws, direct, rtol=0, atol=1e-4)
+    assert found.std_error == pytest.approx(np.std(direct), rel=1e-4)
+
+
+def test_placebo_of_one_treated_unit_takes_each_donor_once():
+    Y, first = factor_panel(seed=8, n_donors=9, starts=(8,))
+    found = fitted(as_rows(Y, first), penalty=0.1, n_draws=200)
+    direct = [effect_at(Y[:9], np.where(np.arange(9) == i, 8, 12), 0.1) for i in range(9)]
+    np.testing.assert_allclose(found.draws, direct, rtol=0, atol=1e-4)
+    assert found.effect.details["covariance"] == "9 placebo sets"
+
+
 def test_bootstrap_and_jackknife_refit_without_and_with_units():
     Y, first = factor_panel(seed=8, starts=(6, 8, 8, 8))
     table = as_rows(Y, first)
@@ -177,12 +197,12 @@ def test_bootstrap_and_jackknife_refit_without_and_with_units():
         drawn = np.sort(rng.integers(0, len(Y), len(Y)))
         if 6 in first[drawn]:
             direct.append(effect_at(Y[drawn], first[drawn], penalty))
-    np.testing.assert_allclose(found.draws, direct, rtol=1e-4)
+    np.testing.assert_allclose(found.draws, direct, rtol=0, atol=1e-4)
     two_early = np.where(np.arange(len(Y)) == 26, 6, first)
     found = fitted(as_rows(Y, two_early), penalty=penalty, variance="jackknife")
     n = len(Y)
     direct = [effect_at(np.delete(Y, i, 0), np.delete(two_early, i), penalty) for i in range(n)]
-    np.testing.assert_allclose(found.draws, direct, rtol=1e-4)
+    np.testing.assert_allclose(found.draws, direct, rtol=0, atol=1e-4)
     assert found.std_error == pytest.approx(found.draws.std() * np.sqrt(n - 1), rel=1e-9)
 
 
@@ -275,21 +295,24 @@ def test_units_and_periods_that_say_nothing_are_dropped_with_a_warning():
         found = fitted(as_rows(Y, first), penalty=0.1)
     assert found.estimate == fitted(as_rows(Y[:-1], first[:-1]), penalty=0.1).estimate
     Y, first = factor_panel(seed=15, n_donors=0, starts=(5, 5, 5, 9, 9, 9, 10, 10, 10))
+    options = {"penalty": 0.1, "variance": "bootstrap"}
     with pytest.warns(EstimationWarning, match=r"2 periods have no untreated .* 18 cells"):
-        found = fitted(as_rows(Y, first), penalty=0.1)
+        found = fitted(as_rows(Y, first), **options)
     early = as_rows(Y[:, :10], np.minimum(first, 10))
-    assert found.estimate == fitted(early, penalty=0.1).estimate
+    assert found.estimate == fitted(early, **options).estimate
 
 
 @pytest.mark.parametrize(
     ("starts", "n_donors", "options", "message"),
     [
-        ((8,), 9, {}, r"at least 2 treated units .* 1 have .* synthetic_diff_in_diff"),
-        ((8, 8), 1, {}, r"at least 2 never treated units; there are 1; give penalty="),
+        ((8,), 9, {"variance": "bootstrap"}, r"at least 2 treated units; 1 has .* 'placebo'"),
+        ((8,), 9, {"variance": "jackknife"}, r"at least 2 treated units; 1 has .* 'placebo'"),
+        ((8, 8), 2, {}, r"more never treated units than treated ones; there are 2 and 2"),
+        ((8, 8), 1, {"variance": "bootstrap"}, r"at least 2 never treated units; there are 1"),
         ((6, 8, 8), 9, {"variance": "jackknife"}, r"without any one unit; add units"),
         ((8, 8), 9, {"penalty": 0}, r"penalty must be a number > 0"),
         ((8, 8), 9, {"penalty": -1.0}, r"penalty must be a number > 0"),
-        ((8, 8), 9, {"variance": "placebo"}, r"variance must be one of"),
+        ((8, 8), 9, {"variance": "wild"}, r"variance must be one of"),
         ((8, 8), 9, {"n_folds": 1}, r"n_folds must be a whole number >= 2"),
         ((8, 8), 9, {"n_draws": 0}, r"n_draws must be a whole number >= 2"),
     ],

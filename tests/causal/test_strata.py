@@ -177,7 +177,7 @@ def test_stratified_did_refuses_strata_without_treated_or_controls():
         stratified_did(log.assign(one=1), **ROLES, stratum="one")
 
 
-# --- triple differences -----------------------------------------------------------------------------
+# --- triple differences ---------------------------------------------------------------------------
 
 
 def test_triple_diff_is_the_difference_of_two_dids():
@@ -229,7 +229,7 @@ def test_triple_diff_refuses_by_name():
     some = log[(log["can"] == 1) | (log["ever"] == 0)]
     with pytest.raises(ValueError, match="'can' = 0 must hold treated and control units"):
         triple_diff(some, **STARTED, eligible="can")
-    with pytest.raises(ValueError, match="column 'can' is not|'can'"):
+    with pytest.raises(ValueError, match="'can'"):
         triple_diff(log.drop(columns="can"), **STARTED, eligible="can")
 
 

@@ -396,7 +396,7 @@ def test_result_survives_json_and_draws_itself(starts):
     )
     for kind in ("paths", "curve", "weights"):
         ax = back.plot(kind=kind)
-        assert "donors" in ax.get_title() + ax.get_title("right")
+        assert "donors" in ax.get_title() + ax.get_title("left")
         plt.close(ax.figure)
     with pytest.raises(ValueError, match="kind"):
         back.plot(kind="rank")

@@ -138,7 +138,7 @@ def test_carryover_bound_says_what_it_found():
         )
         assert found.estimates.at(order).estimate == pytest.approx(alone.estimate, rel=1e-9)
     assert found.to_frame().equals(found.table)
-    assert found.plot().get_xlabel() == "carryover"
+    assert found.plot().get_xlabel() == f"carry-over ({found.unit})"
     quiet, noise = world(5, weights=[1.0], amplitude=0.0)
     none = carryover_bound(noise, orders=ORDERS, schedule=quiet, **ROLES)
     assert not none.shown

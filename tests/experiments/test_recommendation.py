@@ -333,7 +333,7 @@ def test_recommendation_plot_marks_the_best(found):
     import matplotlib.pyplot as plt
 
     ax = found.plot()
-    assert ax.get_xlabel() == "standard error"
+    assert ax.get_xlabel() == "standard error (units of the outcome)"
     assert "recommended" in [t.get_text() for t in ax.get_legend().get_texts()]
     plt.close("all")
 

@@ -372,6 +372,9 @@ def triangulation(name="viewer split"):
         "estimation_error": 0.1,
         "estimand_gap": 0.3,
         "mc_se_gap": 0.01,
+        "bias": 0.32,
+        "rmse": 0.35,
+        "coverage": 0.25,
         "reason": f"off by +38%; habit explains 30 of these points {name}",
     }
     mechanisms = pd.DataFrame(

@@ -1,0 +1,147 @@
+"""Group-time effects beside diff-diff and csdid, 50,000 units by 20 periods in 10 cohorts.
+
+    python -m benchmarks.bench_group_time --units 50000 --repeat 5
+
+Peers that are not installed are left out, and said so. Each row holds what the answers differ by.
+"""
+
+from __future__ import annotations
+
+import argparse
+import importlib.util
+import statistics
+import time
+import warnings
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import pandas as pd
+
+from causal import EstimationWarning, group_time_effects
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+PERIODS, STARTS = 20, np.arange(5, 15)
+ROLES = {"outcome": "y", "unit": "unit", "time": "day", "cohort": "cohort", "never": 0}
+CELLS = ["cohort", "time", "estimate", "std_error"]
+
+
+def make_log(units: int, seed: int = 0) -> pd.DataFrame:
+    """Units of ten cohorts or never (0); x shifts trends and cohorts."""
+    rng = np.random.default_rng(seed)
+    x = rng.normal(size=units)
+    rank = np.argsort(np.argsort(x + 3 * rng.normal(size=units)))
+    first = np.append(STARTS, 0)[rank * (len(STARTS) + 1) // units]
+    day = np.arange(1, PERIODS + 1)
+    y = rng.normal(size=(units, 1)) + 0.05 * x[:, None] * day + rng.normal(size=(units, PERIODS))
+    y += (first[:, None] > 0) & (day >= first[:, None])
+    return pd.DataFrame(
+        {
+            "unit": np.repeat(np.arange(units), PERIODS),
+            "day": np.tile(day, units),
+            "cohort": np.repeat(first, PERIODS),
+            "x": np.repeat(x, PERIODS),
+            "y": y.ravel(),
+        }
+    )
+
+
+def ours(log: pd.DataFrame, covariates: list[str], **options: Any) -> pd.DataFrame:  # noqa: ANN401
+    """Cells, and the event curve with its simultaneous band."""
+    found = group_time_effects(log, covariates=covariates, **ROLES, **options)
+    found.aggregate("event").conf_int()
+    found.aggregate("event").curve.conf_int(simultaneous=True)
+    return found.cells[CELLS]
+
+
+def by_diff_diff(log: pd.DataFrame, covariates: list[str]) -> pd.DataFrame:
+    """Cells with analytic errors; no bootstrap, and so no band."""
+    from diff_diff import CallawaySantAnna
+
+    found = CallawaySantAnna(control_group="never_treated", estimation_method="dr").fit(
+        log,
+        outcome="y",
+        unit="unit",
+        time="day",
+        first_treat="cohort",
+        covariates=covariates or None,
+    )
+    rows = [(g, t, v["effect"], v["se"]) for (g, t), v in found.group_time_effects.items()]
+    return pd.DataFrame(rows, columns=CELLS)
+
+
+def by_csdid(log: pd.DataFrame, covariates: list[str]) -> pd.DataFrame:
+    """Cells with analytic errors."""
+    from csdid.att_gt import ATTgt
+
+    formula = "y~" + "+".join(covariates) if covariates else None
+    fit = ATTgt(
+        yname="y", tname="day", idname="unit", gname="cohort", data=log,
+        control_group="nevertreated", xformla=formula,
+    ).fit(est_method="dr", base_period="varying", bstrap=False)  # fmt: skip
+    names = ["group", "year", "att", "se"]
+    return pd.DataFrame({ours: fit.results[n] for ours, n in zip(CELLS, names, strict=True)})
+
+
+def timed(call: Callable[[], Any], repeat: int) -> tuple[float, Any]:
+    """Median seconds, and the answer."""
+    seconds = []
+    for _ in range(repeat):
+        start = time.perf_counter()
+        answer = call()
+        seconds.append(time.perf_counter() - start)
+    return statistics.median(seconds), answer
+
+
+def difference(mine: pd.DataFrame, theirs: pd.DataFrame) -> str:
+    """Largest differences of cells that both have."""
+    both = mine.merge(theirs.astype(float), on=["cohort", "time"])
+    gaps = [float(np.abs(both[f"{c}_x"] - both[f"{c}_y"]).max()) for c in CELLS[2:]]
+    return f"{len(both)} cells: estimate {gaps[0]:.1e}, std_error {gaps[1]:.1e}"
+
+
+def group_time_rows(units: int = 50_000, repeat: int = 5) -> list[str]:
+    """Rows of the table: case | our time | ratio | what the answers differ by."""
+    log, found = make_log(units), []
+    peers = {
+        "diff_diff": ("diff-diff, no bootstrap", by_diff_diff, 3),
+        "csdid": ("csdid", by_csdid, 1),
+    }
+    peers = {name: p for name, p in peers.items() if importlib.util.find_spec(name)}
+    for words, covariates, goal in (
+        ("no covariates", [], "at least 15x diff-diff"),
+        ("dr, 1 covariate", ["x"], "at least 5x diff-diff"),
+    ):
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", EstimationWarning)
+            ours(log, covariates)  # compiles, fills caches
+            seconds, mine = timed(lambda c=covariates: ours(log, c), repeat)
+            not_yet, _ = timed(lambda c=covariates: ours(log, c, control="not_yet"), 1)
+        found.append(
+            f"group-time effects, {words}, {units:,} x {PERIODS}, 10 cohorts, with band | "
+            f"{seconds:.3f} s | {goal} | {len(mine)} cells"
+        )
+        found.append(f"the same, controls not yet treated | {not_yet:.3f} s | | ")
+        for name, call, times in peers.values():
+            with warnings.catch_warnings():
+                warnings.simplefilter("ignore")
+                peer, theirs = timed(lambda c=covariates, f=call: f(log, c), times)
+            gap = difference(mine, theirs)
+            found.append(f"the same | | {peer / seconds:.0f}x {name} ({peer:.2f} s) | {gap}")
+    return found
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--units", type=int, default=50_000)
+    parser.add_argument("--repeat", type=int, default=5)
+    args = parser.parse_args()
+    for name in ("diff_diff", "csdid"):
+        if importlib.util.find_spec(name) is None:
+            print(f"{name} is not installed (extra `bench`): its rows are left out")
+    print("\n".join(group_time_rows(args.units, args.repeat)))
+
+
+if __name__ == "__main__":
+    main()

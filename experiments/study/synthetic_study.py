@@ -1,0 +1,186 @@
+"""A synthetic control out of a panel study: the control, its placebos, other estimators."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import pyarrow as pa
+
+from causal import (
+    Predictor,
+    SyntheticControl,
+    SyntheticDiffInDiff,
+    factor_effects,
+    robustness_table,
+    synthetic_control,
+    synthetic_diff_in_diff,
+)
+from experiments.report.panel_sections import effect_section, robustness_section
+from experiments.report.panel_words import ESTIMATORS, effect_in_words, total_in_words
+from experiments.report.synthetic_sections import (
+    factor_section,
+    synthetic_sections,
+    weighted_section,
+)
+from experiments.report.wording import listed, percent
+from experiments.study.panel_result import PanelReading, total_of_cells
+from experiments.study.study_data import located
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from causal import Effect
+    from experiments.report.report_sections import ReportSection
+    from experiments.study.panel_schema import SyntheticControlSection
+    from experiments.study.study_data import Source
+    from experiments.study.study_schema import Study
+
+_POOR_FIT = 0.25
+_ASSUMES = (
+    "the treated would have gone on as the weighted donors did, as they had before; donors are "
+    "untouched by the treatment; nobody acted on it before it came"
+)
+
+
+def read_synthetic(study: Study, part: SyntheticControlSection, source: Source) -> PanelReading:
+    """Estimate everything that the study asks, and put it into sections.
+
+    Parameters
+    ----------
+    study : Study
+    part : SyntheticControlSection
+        Its panel.
+    source : Source
+        Its log.
+
+    Returns
+    -------
+    PanelReading
+
+    Raises
+    ------
+    DataError
+        If the first estimator cannot answer, with the place in the study.
+    """
+    unit, level = part.measured_in, study.report.level
+    results: dict[str, Any] = {}
+    left_out = []
+    with located(study, ("panel",)):
+        table = _rows(part, source)
+        if part.donors is not None:  # the others take all rows: they get those of the control
+            control = _call("synthetic_control", part, table, level)
+            table = _only(table, part.unit, [*part.donors, *control.treated])
+            results["synthetic_control"] = control
+        for name in part.estimators:
+            try:
+                results[name] = results.get(name) or _call(name, part, table, level)
+            except ValueError as error:
+                if name == part.estimators[0]:
+                    raise
+                why = " ".join(str(error).split()).rstrip(".")
+                left_out.append(f"{ESTIMATORS[name]} is left out: {why}.")
+    results = {name: results[name] for name in part.estimators if name in results}
+    first = next(iter(results.values()))
+    total = total_of_cells(first.effect)
+    rows = robustness_table(
+        {ESTIMATORS[name]: lambda _, r=r: r for name, r in results.items()},  # type: ignore[misc]
+        table,
+        level=level,
+    )
+    sections: list[ReportSection] = [
+        effect_section(first, level=level, unit=unit, total=total, assumes=_ASSUMES),
+        *_sections(first, level, unit),
+    ]
+    if len(rows) > 1 or left_out:
+        sections.append(robustness_section(rows, level=level, unit=unit, left_out=left_out))
+    effects: dict[str, Any] = {name: result.effect for name, result in results.items()}
+    effects["by time"] = first.gap if isinstance(first, SyntheticControl) else first.curve
+    return PanelReading(
+        answer=_answer(part, first, total, level),
+        sections=tuple(sections),
+        results=results,
+        effects=effects,
+        failures=_failures(first),
+    )
+
+
+def _rows(part: SyntheticControlSection, source: Source) -> pa.Table:
+    """The columns that the study names."""
+    columns = dict.fromkeys(column for _, column in part.columns())
+    return source.rows.to_table(columns=list(columns))
+
+
+def _only(table: pa.Table, unit: str, labels: list[Any]) -> pa.Table:
+    """The rows of some units."""
+    wanted = set(labels)
+    keep = [label in wanted for label in table.column(unit).to_pylist()]
+    return table.filter(pa.array(keep))
+
+
+def _call(name: str, part: SyntheticControlSection, table: pa.Table, level: float) -> Any:  # noqa: ANN401 — a result of any kind
+    """The result of one estimator."""
+    who = {
+        key: value
+        for key in ("outcome", "unit", "time", "treated", "treatment", "start", "cohort", "never")
+        if (value := getattr(part, key)) is not None
+    }
+    if name == "synthetic_diff_in_diff":
+        return synthetic_diff_in_diff(table, **who, seed=part.seed)
+    if name == "factor_effects":
+        return factor_effects(table, **who, seed=part.seed)
+    predictors = [
+        Predictor(p.column, start=p.start, stop=p.stop, how=p.how) for p in part.predictors
+    ]
+    return synthetic_control(
+        table,
+        **who,
+        donors=part.donors,
+        predictors=predictors,
+        fixed_effect=part.fixed_effect,
+        inference=part.inference,
+        level=level,
+        seed=part.seed,
+    )
+
+
+def _sections(result: Any, level: float, unit: str) -> tuple[ReportSection, ...]:  # noqa: ANN401 — a result of any kind
+    """What one result shows."""
+    if isinstance(result, SyntheticControl):
+        return synthetic_sections(result, level=level, unit=unit)
+    if isinstance(result, SyntheticDiffInDiff):
+        return (weighted_section(result, unit=unit),)
+    return (factor_section(result, unit=unit),)
+
+
+def _answer(
+    part: SyntheticControlSection,
+    first: Any,  # noqa: ANN401 — a result of any kind
+    total: Effect | None,
+    level: float,
+) -> tuple[str, ...]:
+    """What was compared, what came out, how far to trust it."""
+    details: Mapping[str, Any] = first.effect.details
+    treated = first.treated if isinstance(first, SyntheticControl) else ()
+    names = listed([str(label) for label in treated]) or f"{details['n_treated']} {part.unit}"
+    compared = (
+        f"This study compares {names} with a weighted mean of {details['n_donors']} others that "
+        f"were never treated, on {part.outcome}."
+    )
+    found = f"Treatment changed {part.outcome} by {effect_in_words(first, level, part.measured_in)}"
+    if total is not None:
+        found += f"; {total_in_words(total, level, part.measured_in)}"
+    parts = [f"it is causal if {_ASSUMES}"]
+    if isinstance(first, SyntheticControl):
+        fit = "poorly" if first.fit_quality > _POOR_FIT else "well"
+        parts.append(
+            f"before the start the control follows {fit} (it misses by "
+            f"{percent(first.fit_quality)} of what the path itself moved)"
+        )
+    return compared, f"{found}.", f"How far to trust it: {'; '.join(parts)}."
+
+
+def _failures(first: object) -> tuple[str, ...]:
+    """A control that does not follow the treated before the start."""
+    if isinstance(first, SyntheticControl) and first.fit_quality > _POOR_FIT:
+        return (f"the synthetic control misses by {percent(first.fit_quality)} before the start",)
+    return ()
