@@ -10,6 +10,7 @@ import statistics
 import time
 import warnings
 from dataclasses import dataclass
+from itertools import pairwise
 from typing import TYPE_CHECKING, Any
 
 import bench_synthetic_did
@@ -139,7 +140,7 @@ def race(n_donors: int, repeat: int, *, peers: bool) -> Race:
 def markdown(races: list[Race]) -> str:
     """The table; the ratio to SLSQP to reach is 100."""
     lines = [
-        "| donors | estimate (error) | diff-diff's | duality gap | objective over SLSQP's, less 1 | "
+        "| donors | estimate (error) | diff-diff's | duality gap | objective over SLSQP's - 1 | "
         "ours, s (first) | SLSQP, s | ratio | diff-diff, s | ratio |",
         "|---|---|---|---|---|---|---|---|---|---|",
     ]
@@ -167,7 +168,7 @@ def main() -> None:
     print(f"SLSQP on {SAMPLE} placebos, scaled to all; true effect {EFFECT:g}\n")
     races = [race(n, args.repeat, peers=not args.no_peers) for n in args.donors]
     print(markdown(races))
-    for small, large in zip(races[:-1], races[1:], strict=True):
+    for small, large in pairwise(races):
         growth = large.ours / small.ours
         print(f"\ntime({large.n_donors}) / time({small.n_donors}) = {growth:.1f}, to be <= 12")
     if not args.no_did:

@@ -37,7 +37,13 @@ from causal.values import (
     whole_number,
     without_numbers,
 )
-from causal.words import estimand_in_words, number_in_words, p_in_words, unit_in_words
+from causal.words import (
+    details_in_words,
+    estimand_in_words,
+    headline_in_words,
+    number_in_words,
+    unit_in_words,
+)
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -124,7 +130,7 @@ class Effect:
         return Effect.from_dict, (self.to_dict(),)
 
     def __str__(self) -> str:
-        return self.summary()
+        return headline_in_words(self, 0.95)
 
     def conf_int(self, level: float = 0.95) -> tuple[float, float]:
         """Two-sided confidence interval at `level`, in the units of the outcome."""
@@ -288,32 +294,12 @@ class Effect:
         return cls(**known_fields(cls, d))
 
     def summary(self, level: float = 0.95) -> str:
-        """One line: estimate, interval, p-value, relative effect, counts and method."""
-        unit = unit_in_words(self.details)
-        low, high = self.conf_int(level)
-        parts = [
-            f"{estimand_in_words(self.estimand)} {number_in_words(self.estimate, sign=True)}{unit} "
-            f"({100 * level:.4g}% CI {number_in_words(low)} to {number_in_words(high)}), "
-            f"{p_in_words(self.p_value)}"
-        ]
-        relative = self._relative_in_words(level)
-        if relative:
-            parts.append(relative)
-        noun = self.details.get("counted")
-        parts.append(f"{self.n_obs:,} {noun}" if noun else f"n = {self.n_obs:,}")
-        parts.append(self.method)
-        return "; ".join(parts)
+        """Estimate, interval, p-value, relative effect, counts and method in one line.
 
-    def _relative_in_words(self, level: float) -> str:
-        """``+0.8% (0.2% to 1.4%) of 154.1``; nothing when the control level is too near 0."""
-        try:
-            low, high = self.relative_conf_int(level)
-        except ValueError:
-            return ""
-        base = self.baseline or math.nan
-        lift = number_in_words(100 * self.estimate / base, 2, sign=True)
-        left, right = (number_in_words(100 * limit, 2) for limit in (low, high))
-        return f"{lift}% ({left}% to {right}%) of {number_in_words(base, 4)}"
+        Further lines say what `details` holds of the total, the error's convention, what is
+        assumed and what was warned of.
+        """
+        return "\n".join([headline_in_words(self, level), *details_in_words(self.details)])
 
     def plot(self, ax: Axes | None = None) -> Axes:
         """Draw the estimate with its 95 % interval; returns the axes."""
@@ -322,7 +308,7 @@ class Effect:
         return draw_effect(self, ax)
 
     def _repr_html_(self) -> str:
-        return f"<p>{html.escape(self.summary())}</p>"
+        return f"<p>{html.escape(self.summary())}</p>".replace("\n", "<br>")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)

@@ -33,7 +33,18 @@ if TYPE_CHECKING:
 
     from numpy.typing import ArrayLike, NDArray
 
-__all__ = ["Covariance", "LinearFit", "cluster_sums", "covariance", "least_squares"]
+__all__ = ["CONVENTION", "Covariance", "LinearFit", "cluster_sums", "covariance", "least_squares"]
+
+CONVENTION = (
+    "Regressions of panels sum scores by cluster (CR1) and multiply by G/(G-1) (n-1)/(n-k): G "
+    "clusters, n rows without singletons, k the regressors and the levels of absorbed effects "
+    "that are not nested in the cluster, less one for each component that an effect shares with "
+    "those before it; all nested effects together count once. t with G-1 degrees of freedom. "
+    "Two-way: V1 + V2 - V12, each with the factor of the smaller G, negative eigenvalues set to "
+    "0. HC1: n/(n-k), all levels counted, n-k degrees of freedom. CR2: no factor, Satterthwaite "
+    "degrees of freedom; CR3: (G-1)/G times the squares of what each cluster's removal changes, "
+    "G-1 degrees of freedom. Estimators by influence functions have no factor and normal quantiles."
+)
 
 _SPREAD_TOLERANCE = 1e-13  # spread over offset below which a column holds only rounding
 

@@ -129,7 +129,7 @@ sensitivity.plot();
 # %%
 from causal import stratified_did
 
-first = log[(log["pendant_week"] != 10) & (log["week"] < 10)]
+first = log[(log["pendant_week"].fillna(0) != 10) & (log["week"] < 10)]
 for weights in ("treated", {"active": 0.5, "lapsed": 0.3, "new": 0.2}):
     by_state = stratified_did(first, **roles, stratum="state_before", weights=weights)
     print(by_state.effect)

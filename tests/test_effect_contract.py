@@ -204,6 +204,12 @@ def staggered(function, *beside, pick=lambda found: found.effect, **options):
     return Analysis(name, call, staggered_log, roles, "outcome", shifts=0.0)
 
 
+def beside_effects(table, c):
+    roles = {"outcome": c["outcome"], "treatment": c["arm"], "covariates": [c["covariate"]]}
+    absorbed = {"absorb": [c["segment"], c["day"]], "weight": c["weight"]}
+    return causal.fixed_effects(table, **roles, **absorbed, cluster=c["cluster"])
+
+
 ANALYSES = (
     by_experiment("mean", ab(lambda c: c["outcome"])),
     by_experiment("lin", ab(covaried)),
@@ -225,6 +231,7 @@ ANALYSES = (
     by_experiment("curve by segment", curve()),
     by_experiment("curve by day", curve(covaried, by="day", cumulative=True)),
     by_experiment("card", card),
+    by_experiment("fixed effects", beside_effects),
     on_log("ips", off_policy(method="ips")),
     on_log("ips clipped", off_policy(method="ips", clip=3.0)),
     on_log("snips", off_policy(method="snips"), shifts=1.0),

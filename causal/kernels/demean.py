@@ -120,7 +120,7 @@ def cells_by_level(
             index[at, j] = offset[j] + others[j, i]
         mass[at] = weights[i] if len(weights) else 1.0
     if n_others > 1:
-        return n
+        return len(leader)
     cell_of = np.full(offset[-1], -1, dtype=np.int64)
     n_cells, low = 0, 0
     for level in range(len(pointer) - 1):

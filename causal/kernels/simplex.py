@@ -30,17 +30,18 @@ _out3 = types.Array(_float, 3, "C")
 
 GAP = 1e-12  # stop at this duality gap, over the mean squared distance of the donors
 _RIDGE = 1e-13  # on the diagonal: doubled donors share, and every factor exists
+_FEW = 4  # sets
 _ROUNDS = 2_000  # over the units of a set that is fitted jointly
 
 
-@numba.njit(types.void(_cube, _out3), cache=True, error_model="numpy", parallel=True)
+@numba.njit(types.void(_cube, _out3), cache=True, error_model="numpy")
 def add_grams(rows: NDArray[np.float64], gram: NDArray[np.float64]) -> None:
     """Write the inner products of all rows: (c, n, l) to (c, n, n), summed in a fixed order.
 
     A library's product may sum in another order with another number of threads.
     """
     n = rows.shape[1]
-    for i in numba.prange(rows.shape[0] * n):
+    for i in range(rows.shape[0] * n):
         c, j = i // n, i % n
         for k in range(j + 1):
             total = 0.0
@@ -502,6 +503,13 @@ def fit_sets(
     pooled : (p,) array
         Changed in place: the pooling that was used.
     """
+    if len(members) < _FEW:  # not worth waking threads
+        for p in range(len(members)):
+            gaps[p], pooled[p] = _fit_set(
+                rows, gram, lengths, cohort, members[p], members_of(allowed[p]), penalty, pooling,
+                weights[p],
+            )  # fmt: skip
+        return
     for p in numba.prange(len(members)):
         gaps[p], pooled[p] = _fit_set(
             rows, gram, lengths, cohort, members[p], members_of(allowed[p]), penalty, pooling,
@@ -509,9 +517,7 @@ def fit_sets(
         )  # fmt: skip
 
 
-@numba.njit(
-    types.void(_matrix, _codes, _matrix, _out2), cache=True, error_model="numpy", parallel=True
-)
+@numba.njit(types.void(_matrix, _codes, _matrix, _out2), cache=True, error_model="numpy")
 def write_gaps(
     paths: NDArray[np.float64],
     units: NDArray[np.int64],
@@ -522,7 +528,7 @@ def write_gaps(
 
     paths (n, t); units (p,), NOT checked to be below n; weights (p, n); gaps (p, t), changed.
     """
-    for p in numba.prange(len(units)):
+    for p in range(len(units)):
         for t in range(paths.shape[1]):
             gaps[p, t] = paths[units[p], t]
         for j in range(len(paths)):

@@ -6,24 +6,25 @@ import warnings
 from typing import TYPE_CHECKING, Literal, TypeAlias
 
 from causal.effect import EstimationWarning
+from causal.linear import CONVENTION
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from causal.values import JsonValue
 
-PanelCovariance: TypeAlias = Literal["CR1", "CR2", "CR3", "HC1"]
+__all__ = [
+    "CONVENTION",
+    "PanelCovariance",
+    "cluster_factor",
+    "covariance_details",
+    "parameter_count",
+    "row_factor",
+    "rows_left",
+    "warn_few_clusters",
+]
 
-CONVENTION = (
-    "Regressions of panels sum scores by cluster (CR1) and multiply by G/(G-1) (n-1)/(n-k): G "
-    "clusters, n rows without singletons, k the regressors and the levels of absorbed effects "
-    "that are not nested in the cluster, less one for each component that an effect shares with "
-    "those before it; all nested effects together count once. t with G-1 degrees of freedom. "
-    "Two-way: V1 + V2 - V12, each with the factor of the smaller G, negative eigenvalues set to "
-    "0. HC1: n/(n-k), all levels counted, n-k degrees of freedom. CR2: no factor, Satterthwaite "
-    "degrees of freedom; CR3: (G-1)/G times the squares of what each cluster's removal changes, "
-    "G-1 degrees of freedom. Estimators by influence functions have no factor and normal quantiles."
-)
+PanelCovariance: TypeAlias = Literal["CR1", "CR2", "CR3", "HC1"]
 
 _WORDS = {
     "CR1": "CR1: G/(G-1) (n-1)/(n-k), nested effects counted once, t with G-1 df",

@@ -27,6 +27,7 @@ from causal.panel.conventions import warn_few_clusters
 from causal.panel.counterfactual import with_baseline
 from causal.panel.event_study import EventStudy, event_study_result
 from causal.panel.open_moments import open_panel
+from causal.panel.said import keeps_warnings
 from causal.panel.unit_panel import UnitPanel, warn
 from causal.values import whole_number
 
@@ -48,6 +49,7 @@ _ASSUMES = (
 )
 
 
+@keeps_warnings
 def diff_in_diff(
     table: Table | PanelMoments,
     *,
@@ -238,6 +240,7 @@ def _cells(m: PanelMoments, effect: float) -> dict[str, Any]:
             "total": effect * cells}  # fmt: skip
 
 
+@keeps_warnings
 def event_study(  # noqa: PLR0913 — the roles of columns and the ways to say who is treated
     table: Table | PanelMoments,
     *,

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 import matplotlib.pyplot as plt
 import numpy as np
 
-from causal.plots import draw_curve
+from causal.plots import draw_curve, legend_above
 from causal.words import number_in_words
 
 if TYPE_CHECKING:
@@ -68,7 +68,7 @@ def draw_factor_effects(
     ax.set_xscale("log")
     ax.set_xlabel("penalty of the nuclear norm")
     ax.set_ylabel("mean squared error on hidden cells")
-    ax.legend(frameon=False, loc="lower left", bbox_to_anchor=(0, 1))
+    legend_above(ax)
     return ax
 
 
@@ -94,9 +94,9 @@ def _draw_two(lines: pd.DataFrame, names: tuple[str, str], start: object, ax: Ax
     if not numeric:
         step = max(1, len(labels) // 8)
         ax.set_xticks(x[::step], [str(t) for t in labels[::step]], parse_math=False)
-    ax.set_xlabel(str(lines.index.name), parse_math=False)
+    ax.set_xlabel(str(lines.index.name).replace("_", " "), parse_math=False)
     ax.set_ylabel("mean outcome")
-    ax.legend(frameon=False, loc="lower left", bbox_to_anchor=(0, 1), ncols=3)
+    legend_above(ax)
     return ax
 
 

@@ -132,7 +132,7 @@ def read_cross_sections(
     said = declared(unit="rows", cohort=cohort, never=never)
     first = first_by_cohort(said, times, start.kind, start.levels, start.codes)
     check_adoption(first, times, unit=cohort)
-    warn_gaps(times, time, stacklevel=5)
+    warn_gaps(times, time, stacklevel=6)
     y = columns[outcome]
     y = y - y[0]
     y -= (np.bincount(period.codes, y) / np.bincount(period.codes))[period.codes]

@@ -422,18 +422,18 @@ def _result(
 
 
 def _warn_of_pretrend(result: GroupTimeEffects) -> None:
-    """Say if effects before treatment are not 0, or cannot be tested together."""
+    """Say if effects before treatment are not 0, or cannot all be tested together."""
     test, cells = result.pretrend, result.cells
-    if test is None:
-        n = int(((cells["event_time"] < -result.anticipation) & (cells["std_error"] > 0)).sum())
-        if n:
-            warn(
-                f"{n} effects before treatment are too many for a joint test with "
-                f"{result.curve.n_clusters or result.curve.n_obs} clusters; see the fewer ones of "
-                "aggregate('event')",
-                stacklevel=4,
-            )
-    elif test.p_value < _REJECTED:
+    n = int(((cells["event_time"] < -result.anticipation) & (cells["std_error"] > 0)).sum())
+    tested = 0 if test is None else test.df
+    if tested < n:
+        warn(
+            f"{n} effects before treatment are too many for a joint test with "
+            f"{result.curve.n_clusters or result.curve.n_obs} clusters, which has {tested} degrees "
+            "of freedom; see the fewer ones of aggregate('event')",
+            stacklevel=4,
+        )
+    elif test is not None and test.p_value < _REJECTED:
         warn(
             f"effects before treatment differ from 0 (joint p = {test.p_value:.2g}, {test.df} "
             "degrees of freedom): trends were not parallel; see aggregate('event') and honest",

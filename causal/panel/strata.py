@@ -17,6 +17,7 @@ from causal.panel.adoption import shown
 from causal.panel.cohort_regressors import n_cohorts
 from causal.panel.did import fit_treatment, twfe
 from causal.panel.open_moments import open_moments
+from causal.panel.said import keeps_warnings
 from causal.values import finite
 
 if TYPE_CHECKING:
@@ -92,6 +93,7 @@ class StratifiedDid(EffectResult):
         return draw_strata(self, ax)
 
 
+@keeps_warnings
 def stratified_did(
     table: Table | PanelMoments,
     *,

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
@@ -344,7 +344,7 @@ def _estimate(
         leave_one_out=without,
         leave_one_out_gaps=without_gaps,
         duality_gap=max(float(found.duality_gap[0]), placebos.duality_gap),
-        unique=is_unique(aligned, replace(fitting, augmented=False), m),
+        unique=is_unique(aligned, fitting, found, m),
         pooling=float(found.pooling[0]) if m > 1 else None,
         ridge=None if found.ridge is None else float(found.ridge[0].mean()),
         v_spread=v_spread(found.trace) if table is not None and table.given is None else None,

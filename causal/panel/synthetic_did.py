@@ -187,7 +187,7 @@ def synthetic_diff_in_diff(  # noqa: PLR0913 — columns and choices, each by na
     difference-in-differences under these weights. Each cohort is compared with the never treated
     and counts by its treated cells. Both problems are solved exactly (relative duality gap below
     1e-9); implementations that stop Frank-Wolfe early and cut small weights differ from it, by 0.01
-    to 0.2 percent of the estimate in our comparisons.
+    to 1 percent of the estimate in our comparisons.
 
     Draws keep zeta and, with covariates, the slopes; the latter's noise is not in the error. The
     relative effect takes the treated units' outcomes as given. Not corrected for: anticipation,

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 import pandas as pd
 
-from causal.panel.donor_weights import Fitting, find_weights
+from causal.panel.donor_weights import DonorWeights, Fitting, fit_outcomes
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -93,15 +93,15 @@ def v_spread(trace: NDArray[np.float64] | None) -> tuple[float, float] | None:
     return float(low), float(high)
 
 
-def is_unique(aligned: AlignedPaths, fitting: Fitting, n_treated: int) -> bool:
+def is_unique(aligned: AlignedPaths, fitting: Fitting, found: DonorWeights, n_treated: int) -> bool:
     """Whether the donors that tie at the optimum are affinely independent, for every treated unit.
 
-    Then no other weights fit equally well. Where predictors are matched, the outcome decides ties.
+    Then no other weights fit equally well. Where predictors are matched, the outcome decides ties;
+    of augmented weights it is those before the ridge that matter.
     """
-    n = aligned.rows.shape[1]
-    found = find_weights(
-        aligned, fitting, np.arange(n_treated)[None], np.arange(n)[None] >= n_treated
-    )
+    if fitting.augmented:
+        everyone = np.arange(aligned.rows.shape[1])[None]
+        found = fit_outcomes(aligned, fitting, everyone[:, :n_treated], everyone >= n_treated)
     points = [_points(aligned, fitting, found.v, i) for i in range(n_treated)]
     left = [p[i] - found.weights[0, i] @ p for i, p in enumerate(points)]
     together = found.pooling[0] / (n_treated * aligned.rows.shape[2])

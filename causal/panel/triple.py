@@ -15,6 +15,7 @@ from causal.panel.cohort_moments import PanelMoments, moments_of
 from causal.panel.conventions import warn_few_clusters
 from causal.panel.did import fit_treatment
 from causal.panel.open_moments import open_moments
+from causal.panel.said import keeps_warnings
 from causal.panel.unit_panel import UnitPanel, panel_columns, read_columns_of, warn
 
 if TYPE_CHECKING:
@@ -31,6 +32,7 @@ _ASSUMES = (
 )
 
 
+@keeps_warnings
 def triple_diff(
     table: Table | PanelMoments,
     *,

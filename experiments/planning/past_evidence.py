@@ -23,17 +23,19 @@ if TYPE_CHECKING:
 _PRIOR_WEIGHT = 4.0  # past experiments that the wished-for effect counts as
 _REACH = 2.8  # z of a level of 95 % and a power of 80 %
 _FEWEST = 10  # placebo launches
-_MOST_STARTS = 24  # of synthetic controls
+_MOST_STARTS, _MOST_LAUNCHES, _MOST_REGIONS = 24, 2000, 500  # of synthetic controls
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class SyntheticPlacebos:
     """Launches of nothing in every region in turn, each read by synthetic control.
 
-    `mean` and `sd` of what they read, None without launches; `reason` says why there are none.
+    `mean` and `sd` of what they read over `days` days, None without launches; `reason` says why
+    there are none.
     """
 
     n_launches: int = 0
+    days: int = 0
     n_regions: int = 0
     mean: float | None = None
     sd: float | None = None
@@ -177,6 +179,11 @@ def _synthetic(daily: NDArray[np.float64] | None, days: float, *, named: bool) -
             n_regions=regions,
             reason=f"no donor regions: {regions} in the data, and {FEWEST_REGIONS} are the fewest",
         )
+    if regions > _MOST_REGIONS:
+        return SyntheticPlacebos(
+            n_regions=regions,
+            reason=f"{regions} regions are more than the {_MOST_REGIONS} that placebos are run in",
+        )
     starts, window = _starts(daily, days)
     starts = starts[starts > 1]  # two days are the fewest that weights can be learned from
     if len(starts) * regions < _FEWEST:
@@ -185,11 +192,12 @@ def _synthetic(daily: NDArray[np.float64] | None, days: float, *, named: bool) -
             reason=f"{daily.shape[1]} whole days of {regions} regions are too few for ten placebo "
             "launches",
         )
-    if len(starts) > _MOST_STARTS:
-        starts = starts[np.linspace(0, len(starts) - 1, _MOST_STARTS).round().astype(int)]
+    most = min(_MOST_STARTS, max(_MOST_LAUNCHES // regions, 1), len(starts))
+    starts = starts[np.linspace(0, len(starts) - 1, most).round().astype(int)]
     gaps = np.concatenate([_gaps(daily[:, : int(s) + window], int(s)) for s in starts])
     return SyntheticPlacebos(
         n_launches=len(gaps),
+        days=window,
         n_regions=regions,
         mean=float(gaps.mean()),
         sd=float(gaps.std()),

@@ -551,7 +551,7 @@ def _launched(placebos: SyntheticPlacebos) -> tuple[str, str]:
         return "not predicted", placebos.reason
     return (
         f"{placebos.n_launches} placebos",
-        f"in {placebos.n_regions} regions, by synthetic control: mean "
+        f"of {placebos.days} days in {placebos.n_regions} regions, by synthetic control: mean "
         f"{number_in_words(placebos.mean)}, sd {number_in_words(placebos.sd)}; they do not show "
         "what the others would have caught of a launch, nor what one region alone does not set off",
     )

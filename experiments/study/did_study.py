@@ -153,7 +153,7 @@ def read_did(study: Study, part: DiffInDiffSection, source: Source) -> PanelRead
     sensitivity, over = _overturned(asked, curve)
     headline = results[first]
     effect: Effect = headline if isinstance(headline, Effect) else headline.effect
-    total = _total(curve, effect) if curve is not None else total_of_cells(effect)
+    total = _total(curve, effect)
     table = robustness_table(
         {ESTIMATORS[name]: lambda _, r=r: r for name, r in results.items()},  # type: ignore[misc]
         source.table,
@@ -257,8 +257,11 @@ def _strata(asked: _Asked) -> Any:  # noqa: ANN401 — a StratifiedDid, or nothi
     )
 
 
-def _total(study: EventStudy, effect: Effect) -> Effect:
-    """The sum of the effects over treated units and periods."""
+def _total(study: EventStudy | None, effect: Effect) -> Effect | None:
+    """The sum of the effects over treated units and periods; None where nobody counted them."""
+    if study is None:
+        cells = effect.details.get("treated_cells")
+        return total_of_cells(effect, cells) if isinstance(cells, int) else None
     index = np.array(study.curve.index, dtype=np.int64)
     n = [study.n_units_by_event_time.get(int(e), 0) if e >= 0 else 0 for e in index]
     w = np.array(n, dtype=np.float64)

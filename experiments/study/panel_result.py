@@ -141,9 +141,6 @@ def total_effect(effect: Effect, estimate: float, std_error: float, cells: int) 
     )
 
 
-def total_of_cells(effect: Effect) -> Effect | None:
-    """The same of a mean over treated units and periods; None where nobody counted them."""
-    cells = effect.details.get("treated_cells")
-    if not isinstance(cells, int):
-        return None
+def total_of_cells(effect: Effect, cells: int) -> Effect:
+    """The same of a mean over treated units and periods."""
     return total_effect(effect, cells * effect.estimate, cells * effect.std_error, cells)

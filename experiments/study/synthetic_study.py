@@ -22,7 +22,7 @@ from experiments.report.synthetic_sections import (
     synthetic_sections,
     weighted_section,
 )
-from experiments.report.wording import listed, percent
+from experiments.report.wording import counted, listed, percent
 from experiments.study.panel_result import PanelReading, total_of_cells
 from experiments.study.study_data import located
 
@@ -81,7 +81,7 @@ def read_synthetic(study: Study, part: SyntheticControlSection, source: Source) 
                 left_out.append(f"{ESTIMATORS[name]} is left out: {why}.")
     results = {name: results[name] for name in part.estimators if name in results}
     first = next(iter(results.values()))
-    total = total_of_cells(first.effect)
+    total = total_of_cells(first.effect, _cells(first))
     rows = robustness_table(
         {ESTIMATORS[name]: lambda _, r=r: r for name, r in results.items()},  # type: ignore[misc]
         table,
@@ -152,23 +152,36 @@ def _sections(result: Any, level: float, unit: str) -> tuple[ReportSection, ...]
     return (factor_section(result, unit=unit),)
 
 
+def _cells(result: Any) -> int:  # noqa: ANN401 — a result of any kind
+    """Treated units and periods behind a mean effect."""
+    if isinstance(result, SyntheticControl):
+        return int(str(result.effect.details["treated_cells"]))
+    if isinstance(result, SyntheticDiffInDiff):
+        return int((result.cohorts["n_units"] * result.cohorts["n_periods"]).sum())
+    after = result.path["event_time"] >= 0
+    return int(result.path.loc[after, "n_units"].sum())
+
+
 def _answer(
     part: SyntheticControlSection,
     first: Any,  # noqa: ANN401 — a result of any kind
-    total: Effect | None,
+    total: Effect,
     level: float,
 ) -> tuple[str, ...]:
     """What was compared, what came out, how far to trust it."""
     details: Mapping[str, Any] = first.effect.details
-    treated = first.treated if isinstance(first, SyntheticControl) else ()
-    names = listed([str(label) for label in treated]) or f"{details['n_treated']} {part.unit}"
-    compared = (
-        f"This study compares {names} with a weighted mean of {details['n_donors']} others that "
-        f"were never treated, on {part.outcome}."
+    if isinstance(first, SyntheticControl):
+        names = listed([str(label) for label in first.treated])
+    else:
+        names = f"{counted(int(details['n_treated']), 'treated unit')} ({part.unit})"
+    others = (
+        f"a weighted mean of {details['n_donors']} others that were never treated"
+        if "n_donors" in details
+        else "what a factor model of untreated outcomes gives them"
     )
+    compared = f"This study compares {names} with {others}, on {part.outcome}."
     found = f"Treatment changed {part.outcome} by {effect_in_words(first, level, part.measured_in)}"
-    if total is not None:
-        found += f"; {total_in_words(total, level, part.measured_in)}"
+    found += f"; {total_in_words(total, level, part.measured_in)}"
     parts = [f"it is causal if {_ASSUMES}"]
     if isinstance(first, SyntheticControl):
         fit = "poorly" if first.fit_quality > _POOR_FIT else "well"

@@ -9,6 +9,7 @@ from dense_panel import dense_fit, dummies, event_dummies, other_tables, panel
 from scipy import stats
 
 from causal import (
+    Effect,
     EstimationWarning,
     EventStudy,
     diff_in_diff,
@@ -348,6 +349,20 @@ def test_diff_in_diff_warns_of_few_clusters():
     log = panel(n_units=24)
     with pytest.warns(EstimationWarning, match="6 clusters.*CR2"):
         diff_in_diff(log, **BY_COHORT, cluster="cluster")
+
+
+def test_diff_in_diff_keeps_what_it_warned_of():
+    log = panel(n_units=24)
+    with pytest.warns(EstimationWarning, match="6 clusters") as caught:
+        tau = diff_in_diff(log, **BY_COHORT, cluster="cluster")
+    assert caught[0].filename == __file__
+    assert tau.details["warnings"] == (str(caught[0].message),)
+    said = tau.summary().splitlines()
+    assert said[0] == str(tau)
+    for part in ("total", "6 clusters", "assumes: without treatment", "warned: 6 clusters"):
+        assert any(part in line for line in said[1:]), part
+    again = Effect.from_dict(json.loads(json.dumps(tau.to_dict())))
+    assert again.summary() == tau.summary()
 
 
 def test_diff_in_diff_warns_of_gaps_in_the_calendar():

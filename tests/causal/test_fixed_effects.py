@@ -12,7 +12,7 @@ import polars as pl
 import pyarrow as pa
 import pytest
 
-from causal import Effect, EstimationWarning, fixed_effects
+from causal import Effect, EstimationWarning, diff_in_diff, few_cluster_test, fixed_effects
 
 REFERENCE = json.loads(
     (Path(__file__).parents[1] / "reference" / "fixed_effects.json").read_text(encoding="utf-8")
@@ -55,6 +55,32 @@ def test_fixed_effects_equals_pyfixest(name):
     np.testing.assert_allclose(found.estimate, case["estimate"], rtol=1e-9)
     np.testing.assert_allclose(found.std_error, case["std_error"], rtol=1e-9)
     np.testing.assert_allclose(found.p_value, case["p_value"], rtol=1e-6)
+
+
+# ---- one convention ----
+
+
+@pytest.mark.parametrize("gaps", [0.0, 0.2])
+@pytest.mark.parametrize("cluster", ["unit", "city"])
+def test_all_panel_regressions_share_one_convention(gaps, cluster):
+    """The same regression by three functions: same estimate, error, k and degrees of freedom."""
+    rng = np.random.default_rng(9)
+    unit, time = (at.ravel() for at in np.indices((80, 6)))
+    city = unit % 40
+    live = (city < 15).astype(int)
+    frame = pd.DataFrame({"unit": unit, "time": time, "city": city, "live": live})
+    frame["treatment"] = live * (time >= 3)
+    frame["outcome"] = rng.normal(size=40)[city] * (time + 1) + rng.normal(size=480)
+    frame = frame[rng.random(480) >= gaps]
+    by_absorption = fixed_effects(frame, **COLUMNS, absorb=["unit", "time"], cluster=cluster)
+    said = {"outcome": "outcome", "unit": "unit", "time": "time", "cluster": cluster}
+    by_moments = diff_in_diff(frame, **said, treatment="live", start=3)
+    by_sums = few_cluster_test(frame, **said, treatment="live", start=3, n_draws=99).effect
+    for other in (by_moments, by_sums):
+        np.testing.assert_allclose(other.estimate, by_absorption.estimate, rtol=1e-9)
+        np.testing.assert_allclose(other.std_error, by_absorption.std_error, rtol=1e-9)
+        for name in ("covariance", "k", "n_clusters", "df", "singletons_dropped"):
+            assert other.details[name] == by_absorption.details[name]
 
 
 # ---- property ----

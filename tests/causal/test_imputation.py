@@ -348,7 +348,7 @@ def test_intervals_cover_the_mean_effect_of_the_treated():
     effect = np.where(on, 1 + 0.2 * (day - np.where(on, first[unit], 0)), 0.0)
     log = pd.DataFrame({"unit": unit, "day": day, "cohort": first[unit]})
     hits, leads = [], []
-    for _ in range(400):
+    for _ in range(250):
         noise = rng.normal(size=(n, t))
         for j in range(1, t):
             noise[:, j] = 0.6 * noise[:, j - 1] + 0.8 * noise[:, j]

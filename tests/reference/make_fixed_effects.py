@@ -18,7 +18,7 @@ from pyfixest.demeaners import MapDemeaner
 
 EXACT = MapDemeaner(fixef_tol=1e-13)
 
-# name: (absorbed, cluster, weight, covariates)
+# by name: absorbed columns, clusters, weight, covariates
 CASES = {
     "crossed, no cluster": (["viewer", "author"], None, None, []),
     "crossed, by viewer": (["viewer", "author"], ["viewer"], None, ["age"]),

@@ -11,13 +11,13 @@ import contextlib
 import io
 import json
 import warnings
-from importlib.resources import files
 from pathlib import Path
 
 import numpy as np
 import pandas as pd
 from csdid.att_gt import ATTgt
 from moderndid import att_gt
+from moderndid.core.data import load_mpdta
 
 KINDS = {"simple": "simple", "dynamic": "event", "group": "cohort", "calendar": "calendar"}
 
@@ -47,8 +47,7 @@ CASES = {
 
 def county_panel():
     """county, year, cohort (0: never), y, x, its square, state, weight."""
-    place = files("moderndid") / "core" / "datasets" / "mpdta_long.pkl.gz"
-    found = pd.read_pickle(str(place))
+    found = load_mpdta().to_pandas()
     x = found["lpop"].round(6)
     return pd.DataFrame(
         {
