@@ -82,7 +82,7 @@ def by_slsqp(target: NDArray[np.float64], donors: NDArray[np.float64]) -> NDArra
         bounds=[(0, 1)] * len(donors),
         constraints={"type": "eq", "fun": lambda w: w.sum() - 1, "jac": np.ones_like},
         method="SLSQP",
-        options={"maxiter": 500, "ftol": 1e-12},
+        options={"maxiter": 500, "ftol": 1e-10},
     )
     w = np.clip(found.x, 0, None)
     return np.asarray(w / w.sum())

@@ -78,13 +78,13 @@ def details_in_words(details: Mapping[str, JsonValue]) -> list[str]:
     lines = []
     total, cells = details.get("total"), details.get("treated_cells")
     if isinstance(total, float) and cells is not None:
-        text = number_in_words(total, sign=True)
-        lines.append(f"total {text}{unit_in_words(details)} over {cells:,} treated cells")
+        sums = number_in_words(total, sign=True)
+        lines.append(f"total {sums}{unit_in_words(details)} over {cells:,} treated cells")
     if isinstance(kind := details.get("covariance"), str):
         n = details.get("n_clusters")
         lines.append(f"standard error {kind}" + (f"; {n:,} clusters" if n else ""))
     if isinstance(text := details.get("assumes"), str):
         lines.append(f"assumes: {text}")
     said = details.get("warnings")
-    lines += [f"warned: {text}" for text in (said if isinstance(said, tuple | list) else ())]
+    lines += [f"warned: {one}" for one in (said if isinstance(said, tuple | list) else ())]
     return lines

@@ -202,6 +202,17 @@ def launch_log() -> pd.DataFrame:
     )
 
 
+def city_log() -> pd.DataFrame:
+    """Nine cities over 20 periods, the middle one treated from 14 on; no warning is due."""
+    rng = np.random.default_rng(23)
+    city, time = (index.ravel() for index in np.indices((9, 20)))
+    wave = np.array([0, 9, 16, 20, 18, 11, 3, -6, -12, -15])[time % 10]
+    outcome = 60 + city * wave // 4 + city + rng.integers(0, 3, 180)
+    treated = (city == 4).astype(int)
+    columns = {"unit": city + 10, "time": time, "treatment": treated}
+    return pd.DataFrame({**columns, "outcome": outcome + 4 * treated * (time >= 14)})
+
+
 # --- entries --------------------------------------------------------------------------------------
 
 
@@ -383,6 +394,11 @@ def _launch(function, **fixed):
     return call
 
 
+def _synthetic_control(table, c, **options):
+    roles = {role: c[role] for role in ("outcome", "unit", "treatment")}
+    return causal.synthetic_control(table, time="time", start=14, **roles, **options)
+
+
 def _triple_diff(table, c, **options):
     roles = {role: c[role] for role in ("outcome", "unit", "treatment")}
     roles |= {"time": "time", "start": 3, "eligible": c["stratum"]}
@@ -480,6 +496,7 @@ ENTRIES = (
     Entry("bacon_decomposition", _staggered("bacon_decomposition"), staggered_log, ("outcome",),
           ("unit",)),
     Entry("twfe_weights", _staggered("twfe_weights"), staggered_log, (), ("unit",)),
+    Entry("synthetic_control", _synthetic_control, city_log, ("outcome", "treatment"), ("unit",)),
     Entry("synthetic_diff_in_diff", _staggered("synthetic_diff_in_diff", variance="jackknife"),
           staggered_log, ("outcome", "covariate"), ("unit",)),
     Entry("factor_effects", _staggered("factor_effects", variance="jackknife", penalty=0.3),
@@ -592,6 +609,7 @@ _READERS: dict[str, Callable[[Any], dict[str, np.ndarray]]] = {
     ),
     "TwfeWeights": lambda found: {"weight": found.cells["weight"].to_numpy(float)},
     "ShareResponse": _response_numbers,
+    "SyntheticControl": lambda found: _effect_numbers(found.effect) | {"curve": found.gap.cov},
     "SyntheticDiffInDiff": lambda found: _effect_numbers(found.effect) | {"curve": found.curve.cov},
     "FactorEffects": lambda found: _effect_numbers(found.effect) | {"curve": found.curve.cov},
     "float": lambda number: {"estimate": np.array(number)},

@@ -171,5 +171,5 @@ def _absorbed(name: str) -> ValueError:
     """What to say of a covariate without information of its own."""
     return ValueError(
         f"covariate {name!r} must vary within units beyond the period effects and the other "
-        "covariates on untreated rows; it does not; drop it"
+        "covariates in the rows that are fitted; it does not; drop it"
     )

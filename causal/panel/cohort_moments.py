@@ -172,7 +172,7 @@ class PanelMoments:
             if self.cross is None
             else np.where(present[:, :, None] & present[:, None, :], self.cross, 0.0),
         )
-        return some.kept(present.any(axis=1))
+        return some.kept(np.asarray(present.any(axis=1)))
 
     def merge(self, other: PanelMoments, *, disjoint_units: bool = False) -> PanelMoments:
         """Moments of both parts, whose units must be different ones.

@@ -14,6 +14,7 @@ from causal.frame import Table, check_level, check_one_of
 from causal.panel.cluster_draws import ClusterDraws, Multiplier, label_draws, wild_draws
 from causal.panel.cluster_grams import ClusterGrams, cluster_grams
 from causal.panel.conventions import covariance_details
+from causal.panel.said import keeps_warnings
 from causal.panel.unit_panel import read_panel, warn
 from causal.values import finite, whole_number
 from causal.words import estimand_in_words, number_in_words, p_in_words
@@ -114,6 +115,7 @@ class ClusterTest(EffectResult):
         return draw_paths(self.draws, self.statistic, self.p_value, ax, labels=_LABELS[self.method])
 
 
+@keeps_warnings
 def few_cluster_test(  # noqa: PLR0913 — columns, treatment and choices, each by name
     table: Table,
     *,

@@ -10,6 +10,7 @@ from causal.effect import Effect
 from causal.frame import Table, check_columns, column_names, listed, read_columns
 from causal.panel.absorbed_fit import AbsorbedFit, absorbed_least_squares
 from causal.panel.conventions import warn_few_clusters
+from causal.panel.said import keeps_warnings
 from causal.panel.unit_panel import check_weights, warn
 from causal.sandwich import dense_codes
 from causal.values import is_number, whole_number
@@ -23,6 +24,7 @@ if TYPE_CHECKING:
 __all__ = ["fixed_effects"]
 
 
+@keeps_warnings
 def fixed_effects(
     table: Table,
     *,

@@ -7,13 +7,19 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+from scipy import linalg
 
 from causal.effect import Effect
 from causal.panel.adoption import shown
-from causal.panel.cohort_gram import fit_cohorts
+from causal.panel.cell_effects import CellEffects
 from causal.panel.cohort_regressors import event_time, treated_cells, units_by_event_time
 from causal.panel.cohort_scores import CohortScores, mean_level, with_level
-from causal.panel.conventions import warn_few_clusters
+from causal.panel.conventions import (
+    cluster_factor,
+    covariance_details,
+    parameter_count,
+    warn_few_clusters,
+)
 from causal.panel.did import check_window, without_reference
 from causal.panel.event_study import event_study_result
 from causal.panel.open_moments import open_panel
@@ -39,6 +45,7 @@ if TYPE_CHECKING:
 __all__ = ["sun_abraham"]
 
 _METHOD = "interaction-weighted event study (Sun and Abraham)"
+_EXPLAINED = 1e-10  # of a dummy's sum of squares: what the effects must leave
 
 
 def sun_abraham(
@@ -76,8 +83,7 @@ def sun_abraham(
     window : (int, int), optional
         First and last event time; rows of treated units outside it are left out.
     covariates : sequence of str
-        Columns that vary within units and are not changed by the treatment; rows times cohorts
-        times event times are then held in memory.
+        Columns that vary within units and are not changed by the treatment.
     cluster : str, optional
         Column of coarser clusters, constant within unit; the unit by default.
 
@@ -132,8 +138,10 @@ def sun_abraham(
     groups = groups_of(found, columns)
     groups = _with_control(without_always_treated(groups))
     groups = _with_reference(_within(groups, window), reference)
-    warn_few_clusters(*groups.clusters[1:], stacklevel=3)
-    return _study(_Cells.of(groups.moments, reference), groups, reference)
+    paired = groups.kept(groups.moments.present.sum(axis=1) >= 2)
+    warn_few_clusters(*paired.clusters[1:], stacklevel=3)
+    fit = _Fit.of(_Cells.of_groups(paired.moments, reference), paired)
+    return _study(fit, reference, groups.moments.n_units - paired.moments.n_units)
 
 
 def _with_control(groups: StaggeredGroups) -> StaggeredGroups:
@@ -151,15 +159,13 @@ def _with_control(groups: StaggeredGroups) -> StaggeredGroups:
 
 
 def _within(groups: StaggeredGroups, window: tuple[int, int] | None) -> StaggeredGroups:
-    """Rows of treated units within the window; units with a single row say nothing."""
+    """Rows of treated units within the window."""
+    if window is None:
+        return groups
     m = groups.moments
-    seen = m.present
-    if window is not None:
-        since = event_time(m.first, len(m.times))
-        never = (m.first == len(m.times))[:, None]
-        seen = seen & (never | ((since >= window[0]) & (since <= window[1])))
-        groups = groups.within(seen)
-    return groups.kept(groups.moments.present.sum(axis=1) >= 2)
+    since = event_time(m.first, len(m.times))
+    never = (m.first == len(m.times))[:, None]
+    return groups.within(never | ((since >= window[0]) & (since <= window[1])))
 
 
 def _with_reference(groups: StaggeredGroups, reference: int) -> StaggeredGroups:
@@ -185,43 +191,45 @@ class _Cells:
     """Cohorts by event time: the K interactions of the regression.
 
     first, event : (K,) arrays
+    at : (K,) cohorts and positions of the cells among R cohorts by T periods, flat
     count : (K,) rows of each
-    regressors : (R, T, K) array, `at` (G,) those of each group
+    of : (G,) cohort of each group
+    shape : (R, T)
     names : of the K interactions
     """
 
     first: NDArray[np.int64]
     event: NDArray[np.int64]
-    count: NDArray[np.float64]
-    regressors: NDArray[np.float64]
     at: NDArray[np.int64]
+    count: NDArray[np.float64]
+    of: NDArray[np.int64]
+    shape: tuple[int, int]
     names: list[str]
 
     @classmethod
-    def of(cls, m: PanelMoments, reference: int) -> _Cells:
+    def of_groups(cls, m: PanelMoments, reference: int) -> _Cells:
         """Cells with rows, other than the reference."""
         t = len(m.times)
-        firsts, at = np.unique(m.first, return_inverse=True)
-        at = at.reshape(-1)
+        firsts, of = np.unique(m.first, return_inverse=True)
+        of = of.reshape(-1)
         rows = np.zeros((len(firsts), t))
-        np.add.at(rows, at, m.n[:, None] * m.present)
+        np.add.at(rows, of, m.n[:, None] * m.present)
         since = event_time(firsts, t)
-        r, position = np.nonzero((rows > 0) & (firsts < t)[:, None] & (since != reference))
-        k = len(r)
-        regressors = np.zeros((len(firsts), t, k))
-        regressors[r, position, np.arange(k)] = 1.0
-        event = since[r, position]
+        wanted = (rows > 0) & (firsts < t)[:, None] & (since != reference)
+        at = np.flatnonzero(wanted)
+        first, event = firsts[at // t], since.ravel()[at]
         labels = m.times.labels
+        names = [
+            f"cohort {labels[f]!r} at event time {e}" for f, e in zip(first, event, strict=True)
+        ]
         return cls(
-            first=firsts[r],
+            first=first,
             event=event,
-            count=rows[r, position],
-            regressors=regressors,
             at=at,
-            names=[
-                f"cohort {labels[f]!r} at event time {e}"
-                for f, e in zip(firsts[r], event, strict=True)
-            ],
+            count=rows.ravel()[at],
+            of=of,
+            shape=rows.shape,
+            names=names,
         )
 
     @property
@@ -236,101 +244,163 @@ class _Cells:
         rows = self.count[:, None] * inside
         return np.asarray(rows / rows.sum(axis=0))
 
-    def seen(self, m: PanelMoments) -> NDArray[np.float64]:
-        """Whether units of a group have a row in each cell, (G, K)."""
-        mine = m.first[:, None] == self.first
-        return np.asarray(mine & m.present[:, self.first + self.event], dtype=np.float64)
+    def paths(self, values: NDArray[np.float64]) -> NDArray[np.float64]:
+        """Values (K,) of the cells as paths of the groups, (G, T); 0 elsewhere."""
+        wide = np.zeros(self.shape)
+        wide.ravel()[self.at] = values
+        return np.asarray(wide[self.of])
+
+    def sums(self, paths: NDArray[np.float64]) -> NDArray[np.float64]:
+        """Sums over groups of what paths (G, T) have in each cell, (K,)."""
+        wide = np.zeros(self.shape)
+        np.add.at(wide, self.of, paths)
+        return wide.ravel()[self.at]
 
 
 @dataclass(frozen=True, slots=True, eq=False, kw_only=True)
 class _Fit:
-    """Coefficients of the cells, from moments or rows.
+    """The interacted regression.
 
-    paths : (G, T) weights and mean residuals behind the headline; from moments only
+    effects : unit and period effects and slopes, on all rows
+    bread : (K, K) inverse of the cells' cross products beside the effects
+    coef : (K,)
+    residual : (G, T) mean residuals
     """
 
+    cells: _Cells
+    groups: StaggeredGroups
+    effects: CellEffects
+    bread: NDArray[np.float64]
     coef: NDArray[np.float64]
-    cov: NDArray[np.float64]
-    df: float
-    n_obs: int
-    n_clusters: int
-    details: dict[str, Any]
-    paths: tuple[NDArray[np.float64], NDArray[np.float64]] | None
+    residual: NDArray[np.float64]
 
-
-def _fitted(cells: _Cells, groups: StaggeredGroups) -> _Fit:
-    """The interacted regression: from moments, or row by row where units are groups."""
-    m = groups.moments
-    if not groups.single:
-        fit = fit_cohorts(m, cells.regressors, cells.at, cells.names)
-        return _Fit(
-            coef=fit.coef,
-            cov=fit.cov,
-            df=float(np.min(fit.df)),
-            n_obs=fit.n_obs,
-            n_clusters=int(fit.n_clusters or m.n_units),
-            details=fit.details(),
-            paths=(fit.weights[fit.of] @ cells.shares[:, -1], fit.residual),
+    @classmethod
+    def of(cls, cells: _Cells, groups: StaggeredGroups) -> _Fit:
+        """Solve for the cells beside the effects."""
+        m = groups.moments
+        effects = CellEffects.of(m.present, m.n, groups.covariates, groups.names)
+        bread = _inverse(*_cross(cells, groups, effects), cells.names)
+        y = m.mean - m.mean[0, m.present[0].argmax()]
+        left = effects.residual(y) * m.present
+        coef = bread @ cells.sums(m.n[:, None] * left)
+        residual = effects.residual(y - cells.paths(coef)) * m.present
+        return cls(
+            cells=cells,
+            groups=groups,
+            effects=effects,
+            bread=bread,
+            coef=coef,
+            residual=residual,
         )
-    from causal.panel.absorbed_fit import absorbed_least_squares  # noqa: PLC0415 — not for moments
 
-    unit, period = (index.astype(np.int64) for index in np.nonzero(m.present))
-    X = cells.regressors[cells.at[unit], period]
-    rows = absorbed_least_squares(
-        m.mean[unit, period],
-        np.column_stack([X, groups.covariates[unit, period]]),
-        [*cells.names, *(f"covariate {name!r}" for name in groups.names)],
-        [unit, period],
-        clusters=[unit if m.cluster is None else m.cluster[unit]],
-    )
-    k = len(cells.event)
-    return _Fit(
-        coef=rows.coef[:k],
-        cov=rows.cov[:k, :k],
-        df=float(np.min(rows.df)),
-        n_obs=rows.n_obs,
-        n_clusters=int(rows.n_clusters or m.n_units),
-        details=rows.details(),
-        paths=None,
-    )
+    @property
+    def k(self) -> int:
+        """Parameters of the convention: units count once."""
+        n_slopes = len(self.groups.names)
+        periods, blocks = len(self.groups.moments.times), len(np.unique(self.effects.block))
+        return parameter_count(len(self.coef) + n_slopes, [1, periods], [0, blocks], [True, False])
+
+    def influence(self, w: NDArray[np.float64]) -> NDArray[np.float64]:
+        """Weights (G, T) of rows in the combination w (K,) of the coefficients."""
+        left = self.effects.residual(self.cells.paths(self.bread @ w))
+        return np.asarray(left * self.groups.moments.present)
 
 
-def _study(cells: _Cells, groups: StaggeredGroups, reference: int) -> EventStudy:
-    """Average the cohorts' curves, with what their shares add to the errors."""
+def _cross(
+    cells: _Cells, groups: StaggeredGroups, effects: CellEffects
+) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """Cross products of the cells beside the effects, and beside unit effects only, (K, K).
+
+    A cell is a period within a cohort, so that cross products of its dummy with those of periods
+    and of other cells are those of the cohort's periods.
+    """
     m = groups.moments
-    fit = _fitted(cells, groups)
+    t, k = len(m.times), len(cells.at)
+    inside = np.zeros((k, k))
+    across = np.zeros((t + len(groups.names), k))
+    for cohort in np.unique(cells.at // t):
+        mine, cell = cells.of == cohort, np.flatnonzero(cells.at // t == cohort)
+        period = cells.at[cell] % t
+        P, n = m.present[mine].astype(np.float64), m.n[mine].astype(np.float64)
+        periods = np.diag(n @ P) - P.T @ (P * (n / P.sum(axis=1))[:, None])
+        inside[np.ix_(cell, cell)] = periods[np.ix_(period, period)]
+        across[:t, cell] = periods[:, period]
+        slopes = np.einsum("g,gt,gtl->lt", n, P, effects.covariates[mine], optimize=True)
+        across[t:, cell] = slopes[:, period]
+    return inside - across.T @ effects.inverse @ across, inside
+
+
+def _inverse(
+    cross: NDArray[np.float64], inside: NDArray[np.float64], names: list[str]
+) -> NDArray[np.float64]:
+    """Inverse of the cross products; a cell that the effects and other cells explain is named."""
+    scale = np.sqrt(np.diag(inside))
+    scaled = cross / np.outer(scale, scale)
+    root, failed = linalg.lapack.dpotrf(scaled, lower=1)
+    pivots = np.diag(root)[: failed - 1] if failed else np.diag(root)
+    small = np.flatnonzero(pivots**2 < _EXPLAINED)
+    if failed or len(small):
+        name = names[small[0] if len(small) else failed - 1]
+        raise ValueError(
+            f"the effect of {name} must be identified beside unit and period effects and "
+            "covariates; it is not: add units that are untreated then, narrow the window, or drop "
+            "the cohort or covariate"
+        )
+    return np.asarray(linalg.cho_solve((root, True), np.eye(len(scale))) / np.outer(scale, scale))
+
+
+def _covariance(
+    fit: _Fit, W: NDArray[np.float64], estimate: NDArray[np.float64]
+) -> tuple[NDArray[np.float64], NDArray[np.float64], float]:
+    """Covariance of the averages and then the treated's level: all of it, and without the shares'.
+
+    Third, the level.
+    """
+    cells, m = fit.cells, fit.groups.moments
+    by_rows, by_shares = CohortScores(m), CohortScores(m)
+    for w, average in zip(W.T, estimate, strict=True):
+        by_rows.add(fit.influence(w), fit.residual)
+        moved = cells.paths(w / cells.count * (fit.coef - average)) * m.present
+        by_shares.add_constants(moved.sum(axis=1))
+    level, v, e = mean_level(m, treated_cells(m.first, len(m.times)) & m.present)
+    for scores in (by_rows, by_shares):
+        scores.add(v, e)
+    of_rows = cluster_factor(fit.groups.clusters[1], m.n_obs, fit.k) * by_rows.cov()
+    return of_rows + by_shares.cov(), of_rows, level
+
+
+def _study(fit: _Fit, reference: int, singletons: int) -> EventStudy:
+    """Average the cohorts' curves, with what their shares add to the errors."""
+    cells, m = fit.cells, fit.groups.moments
     W = cells.shares
     estimate = W.T @ fit.coef
-    influence = cells.seen(m) @ (W / cells.count[:, None] * (fit.coef[:, None] - estimate))
-    by_shares = CohortScores(m)
-    for one in influence.T:
-        by_shares.add_constants(one)
-    cov = W.T @ fit.cov @ W + by_shares.cov()
+    cov, of_rows, level = _covariance(fit, W, estimate)
+    n_clusters = fit.groups.clusters[1]
+    df = float(n_clusters - 1)
+    said = covariance_details("CR1", k=fit.k, n_clusters=n_clusters, df=df, singletons=singletons)
+    details = {**said, "n_units": m.n_units}
     effect = Effect(
         estimate=float(estimate[-1]),
-        std_error=math.sqrt(max(float(cov[-1, -1]), 0.0)),
+        std_error=math.sqrt(max(float(cov[-2, -2]), 0.0)),
         estimand="att",
         method=_METHOD,
-        n_obs=fit.n_obs,
-        n_clusters=fit.n_clusters,
-        df=fit.df,
-        details={**fit.details, **_over_cells(m, float(estimate[-1]))},
+        n_obs=m.n_obs,
+        n_clusters=n_clusters,
+        df=df,
+        details={**details, **_over_cells(m, float(estimate[-1]))},
     )
-    if fit.paths is not None:
-        variance = float(W[:, -1] @ fit.cov @ W[:, -1])
-        effect = _with_level(effect, m, fit.paths, influence[:, -1], variance)
     study = event_study_result(
         event_time=cells.events.tolist(),
         estimate=estimate[:-1],
-        cov=cov[:-1, :-1],
-        effect=effect,
+        cov=cov[:-2, :-2],
+        effect=with_level(effect, level, float(of_rows[-1, -1]), float(cov[-2, -1])),
         reference=reference,
         n_units=units_by_event_time(m, np.append(cells.events, reference)),
         method=_METHOD,
-        n_obs=fit.n_obs,
-        n_clusters=fit.n_clusters,
-        df=fit.df,
-        details={**fit.details, "n_units": m.n_units},
+        n_obs=m.n_obs,
+        n_clusters=n_clusters,
+        df=df,
+        details=details,
     )
     warn_pretrend(study, stacklevel=5)
     return study
@@ -340,28 +410,4 @@ def _over_cells(m: PanelMoments, effect: float) -> dict[str, Any]:
     """Counts behind the headline, and the total effect."""
     on = treated_cells(m.first, len(m.times)) & m.present
     rows = int((m.n[:, None] * on).sum())
-    return {
-        "n_units": m.n_units,
-        "weights": OVER_TREATED_CELLS,
-        "treated_cells": rows,
-        "total": effect * rows,
-    }
-
-
-def _with_level(
-    effect: Effect,
-    m: PanelMoments,
-    paths: tuple[NDArray[np.float64], NDArray[np.float64]],
-    by_shares: NDArray[np.float64],
-    variance: float,
-) -> Effect:
-    """The effect with its counterfactual; `variance` is the regression's part of its own."""
-    level, v, e = mean_level(m, treated_cells(m.first, len(m.times)) & m.present)
-    scores = CohortScores(m)
-    scores.add(*paths)
-    scores.add_constants(by_shares)
-    scores.add(v, e)
-    raw = scores.cov()
-    factor = variance / raw[0, 0] if raw[0, 0] > 0 else 1.0  # of the effect, for both
-    both = float(factor * raw[0, 2] + raw[1, 2])
-    return with_level(effect, level, float(factor * raw[2, 2]), both)
+    return {"weights": OVER_TREATED_CELLS, "treated_cells": rows, "total": effect * rows}

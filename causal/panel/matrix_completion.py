@@ -22,6 +22,7 @@ from causal.panel.nuclear_norm import (
     largest_penalty,
     penalty_grid,
 )
+from causal.panel.said import keeps_warnings
 from causal.panel.synthetic_draws import placebo_sets
 from causal.panel.unit_panel import read_panel, warn
 from causal.panel.untreated_fit import linked
@@ -103,6 +104,7 @@ class FactorEffects(EffectResult):
         return draw_factor_effects(self, ax, kind=kind)
 
 
+@keeps_warnings
 def factor_effects(  # noqa: PLR0913 — columns and choices, each by name
     table: Table,
     *,

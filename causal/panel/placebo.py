@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from causal.panel.donor_pool import DonorPool
+    from causal.values import JsonScalar
 
 MOST_SETS = 999
 POOR_FIT = 5.0  # times the treated fit before the start: such placebos do not enter the error
@@ -30,8 +31,6 @@ class Placebos:
 
     Parameters
     ----------
-    names : tuple of str or label, length q
-        Unit, or the units of a set.
     gaps : array (q, e)
     table : DataFrame
         unit, pre_rmspe, post_rmspe, ratio, rank, in_std_error; the treated first.
@@ -42,6 +41,7 @@ class Placebos:
     n_left_out : int
         Placebos that fit too badly to enter `cov`.
     duality_gap : float
+        The largest of them.
     """
 
     gaps: NDArray[np.float64]
@@ -137,7 +137,8 @@ def _compare(
     pre, post = fit_before_and_after(aligned, gaps)
     least = _DIGITS * float(root_mean_square(aligned.rows.ravel())) * aligned.scale
     ratio = post / np.maximum(pre, least or 1.0)
-    names = [_set_name(pool, members) for members in (np.arange(pool.n_treated), *sets)]
+    labels = pool.names
+    names = [_set_name(labels, members) for members in (np.arange(pool.n_treated), *sets)]
     return pd.DataFrame(
         {
             "unit": names,
@@ -172,7 +173,6 @@ def leave_one_out(
     """
     n, m = len(pool.labels), pool.n_treated
     used = np.flatnonzero((np.abs(weights) > 1e-6).any(axis=0))
-    used = used if pool.n_donors > 1 else used[:0]
     members = np.tile(np.arange(m), (len(used), 1))
     allowed = np.zeros((len(used), n), dtype=bool)
     allowed[:, m:] = True
@@ -180,9 +180,10 @@ def leave_one_out(
     held = None if v is None else np.repeat(v, len(used), axis=0)
     found = find_weights(aligned, fitting, members, allowed, v=held)
     gaps = aligned.gaps(members, found.weights)
+    labels = pool.names
     frame = pd.DataFrame(
         {
-            "left_out": [pool.names[j] for j in used],
+            "left_out": [labels[j] for j in used],
             "estimate": gaps @ aligned.post_weights,
             "pre_rmspe": fit_before_and_after(aligned, gaps)[0],
         }
@@ -190,8 +191,8 @@ def leave_one_out(
     return frame, gaps
 
 
-def _set_name(pool: DonorPool, members: NDArray[np.int64]) -> object:
+def _set_name(labels: tuple[JsonScalar, ...], members: NDArray[np.int64]) -> JsonScalar:
     """The unit's label, or those of a set in one text."""
     if len(members) == 1:
-        return pool.names[members[0]]
-    return ", ".join(str(pool.names[j]) for j in members)
+        return labels[int(members[0])]
+    return ", ".join(str(labels[j]) for j in members)

@@ -312,7 +312,7 @@ def _estimate(
     without, without_gaps = leave_one_out(pool, aligned, fitting, weights, v=found.v)
     effect, curve = _effect(pool, aligned, gap, placebos, fitting, options)
     test = _conformal(pool, aligned, fitting, found, effect, options)
-    p_value = {"placebo": placebos.p_value, None: effect.p_value}.get(options.inference)
+    p_value = placebos.p_value if options.inference == "placebo" else effect.p_value
     observed = aligned.observed(members[0])
     pre, post = (float(x[0]) for x in fit_before_and_after(aligned, gap[None]))
     spread = float(np.std(observed[: aligned.n_before], ddof=1))
@@ -321,7 +321,7 @@ def _estimate(
     table = fitting.predictors
     return SyntheticControl(
         effect=effect,
-        p_value=test.p_value if test is not None else float(p_value or 0.0),
+        p_value=p_value if test is None else test.p_value,
         inference=options.inference,
         level=options.level,
         interval=None if test is None else (test.low, test.high),
@@ -372,10 +372,12 @@ def _effect(
         "conformal": "conformal, cyclic shifts of time",
         None: "normal, from std_error",
     }
+    own = fitting.predictors is None or options.inference == "placebo"
+    taken = "" if own else "; placebos take over the predictor weights of the treated"
     cells = aligned.counts[aligned.n_before :]
     details: dict[str, Any] = {
         "std_error": f"root mean square of {n_used} placebo means; {placebos.n_left_out} left out "
-        f"with a pre-period RMSPE above {POOR_FIT:g} times the treated one",
+        f"with a pre-period RMSPE above {POOR_FIT:g} times the treated one{taken}",
         "p_value": told[options.inference],
         "n_donors": pool.n_donors,
         "n_before": aligned.n_before,
@@ -451,6 +453,8 @@ def _conformal(
 def _complaints(result: SyntheticControl, outcome: str) -> list[str]:
     """What makes an estimate fragile, each with its figure."""
     found = []
+    if result.estimate == 0 and result.std_error == 0:
+        found.append(f"outcome {outcome!r} is constant: the effect and its error are 0")
     if result.fit_quality > _POOR_QUALITY:
         found.append(
             f"the synthetic control of {outcome!r} misses the treated path before the start: RMSPE "

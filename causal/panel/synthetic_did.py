@@ -13,6 +13,7 @@ from causal.effect import Effect, EffectCurve
 from causal.effect_result import EffectResult
 from causal.frame import check_one_of, listed
 from causal.panel.adoption import shown
+from causal.panel.said import keeps_warnings
 from causal.panel.synthetic_draws import (
     bootstrap_draws,
     cohort_settings,
@@ -114,6 +115,7 @@ class SyntheticDiffInDiff(EffectResult):
         return draw_synthetic_did(self, ax, kind=kind)
 
 
+@keeps_warnings
 def synthetic_diff_in_diff(  # noqa: PLR0913 — columns and choices, each by name
     table: Table,
     *,

@@ -26,13 +26,13 @@ def weight_table(
     pool: DonorPool, weights: NDArray[np.float64]
 ) -> tuple[dict[JsonScalar, float], pd.DataFrame]:
     """Mean weight of each donor that has one, the largest first, and weights by treated unit."""
-    mean = weights.mean(axis=0)
+    labels, mean = pool.names, weights.mean(axis=0)
     order = np.argsort(-np.abs(mean), kind="stable")
-    by_donor = {pool.names[j]: float(mean[j]) for j in order if abs(mean[j]) > _HAS_WEIGHT}
+    by_donor = {labels[j]: float(mean[j]) for j in order if abs(mean[j]) > _HAS_WEIGHT}
     treated, donor = np.nonzero(np.abs(weights) > _HAS_WEIGHT)
     columns = {
-        "treated": [pool.names[i] for i in treated],
-        "donor": [pool.names[j] for j in donor],
+        "treated": [labels[i] for i in treated],
+        "donor": [labels[j] for j in donor],
         "weight": weights[treated, donor],
     }
     return by_donor, pd.DataFrame(columns)

@@ -168,11 +168,15 @@ def read_time_column(name: str, column: Column) -> TimeColumn:
     TypeError
         If the column holds neither numbers, dates, timestamps nor text.
     """
-    kind, values = _values(name, column)
+    return coded_times(*time_values(name, column))
+
+
+def coded_times(kind: str, values: NDArray[Any]) -> TimeColumn:
+    """Times of `time_values` with their codes."""
     if values.dtype.kind == "i" and len(values):
-        low, high = int(values.min()), int(values.max())
-        if high - low <= _DIRECT * len(values):
-            return TimeColumn(kind, *_by_table(values, low, high))
+        direct = whole_codes(values)
+        if direct is not None:
+            return TimeColumn(kind, *direct)
     if values.dtype.kind == "f":
         values = np.where(np.isfinite(values), values, np.nan)
         whole = values[~np.isnan(values)]
@@ -200,7 +204,7 @@ def _by_table(
     return (np.cumsum(seen) - 1)[shifted], levels
 
 
-def _values(name: str, column: Column) -> tuple[str, NDArray[Any]]:
+def time_values(name: str, column: Column) -> tuple[str, NDArray[Any]]:
     """Kind and values: int64, float64 (NaN missing), datetime64[us] (NaT) or text (None)."""
     dtype = getattr(column, "dtype", None)
     if isinstance(dtype, np.dtype) and dtype.kind in "iufM":

@@ -30,7 +30,7 @@ from causal.panel.adoption import (
     first_by_status,
     shown,
 )
-from causal.panel.times import TimeColumn, Times, read_time_column, whole_codes
+from causal.panel.times import Times, coded_times, read_time_column, time_values, whole_codes
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -353,7 +353,7 @@ class _Rows:
     times: Times
     numbers: Mapping[str, NDArray[np.float64]]
     labels: Mapping[str, tuple[NDArray[np.int64], NDArray[Any]]]
-    cohort: TimeColumn | None
+    cohort: tuple[str, NDArray[Any]] | None  # kind and values, (n,)
     name: str
 
     @classmethod
@@ -369,7 +369,7 @@ class _Rows:
         column = column_reader(table, [asked.time, *_some(said.cohort)])
         time = read_time_column(asked.time, column(asked.time))
         refuse_missing(asked.time, int((time.codes < 0).sum()))
-        cohort = None if said.cohort is None else read_time_column(said.cohort, column(said.cohort))
+        cohort = None if said.cohort is None else time_values(said.cohort, column(said.cohort))
         unit, units = label_codes(columns[said.unit])
         return cls(
             unit=unit,
@@ -394,7 +394,12 @@ class _Rows:
         """One value a unit, (N,)."""
         by_unit = np.empty(len(self.units), dtype=values.dtype)
         by_unit[self.unit[::-1]] = values[::-1]  # the first of a unit is written last
-        changed = by_unit[self.unit] != values
+        found = by_unit
+        if values.dtype.kind == "M":  # a missing instant is no change from a missing one
+            found, values = by_unit.view(np.int64), values.view(np.int64)
+        changed = found[self.unit] != values
+        if values.dtype.kind == "f":
+            changed &= ~(np.isnan(found)[self.unit] & np.isnan(values))
         if changed.any():
             refuse_change(role, column, self.name, self.units[np.unique(self.unit[changed])])
         return by_unit
@@ -404,8 +409,9 @@ def _first(rows: _Rows, asked: PanelColumns, spread: Any) -> NDArray[np.int64]: 
     """First treated position of each unit."""
     said = asked.said
     if rows.cohort is not None and said.cohort is not None:
-        by_unit = rows.of_units("cohort", said.cohort, rows.cohort.codes)
-        return first_by_cohort(said, rows.times, rows.cohort.kind, rows.cohort.levels, by_unit)
+        kind, values = rows.cohort
+        of_units = coded_times(kind, rows.of_units("cohort", said.cohort, values))
+        return first_by_cohort(said, rows.times, kind, of_units.levels, of_units.codes)
     if said.treatment is None:
         return first_by_label(said, rows.times, rows.units)
     status = rows.numbers[said.treatment]

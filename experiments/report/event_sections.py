@@ -240,16 +240,41 @@ def sensitivity_section(
     -------
     ReportSection
     """
+    shares = level_in_percent(found.level)
+    first = interval_text(*found.original, unit, change=True)
+    table = SectionTable(
+        name="sensitivity",
+        caption=found.method,
+        frame=found.frame,
+        columns=(
+            given_column("bound", "Bound"),
+            amount_column("lower", "Low", unit),
+            amount_column("upper", "High", unit),
+        ),
+    )
+    return ReportSection(
+        key="sensitivity",
+        title="If trends were not parallel",
+        sentences=(
+            f"{target}: under parallel trends the {shares} interval is {first}.",
+            _breakdown(found),
+        ),
+        tables=(table,),
+        drawings=(_bounds(found, unit),),
+    )
+
+
+def _bounds(found: HonestDid, unit: str) -> Picture:
+    """The interval at each bound, and the breakdown."""
     relative = found.kind == "relative_magnitude"
     bound = "the largest change before treatment" if relative else "a change of slope a period"
     shares = level_in_percent(found.level)
-    first = interval_text(*found.original, unit, change=True)
     frame = found.frame
     x = frame["bound"].tolist()
     middle = ((frame["lower"] + frame["upper"]) / 2).tolist()
     strong = ((frame["lower"] > 0) | (frame["upper"] < 0)).tolist()
     up = [Guide(found.breakdown, "breakdown")] if x[0] <= found.breakdown <= x[-1] else []
-    picture = line_chart(
+    return line_chart(
         [
             Series(
                 label="",
@@ -272,26 +297,6 @@ def sensitivity_section(
         up=up,
         across=[Guide(0.0)],
         scale=axis_scale(unit),
-    )
-    table = SectionTable(
-        name="sensitivity",
-        caption=found.method,
-        frame=frame,
-        columns=(
-            given_column("bound", "Bound"),
-            amount_column("lower", "Low", unit),
-            amount_column("upper", "High", unit),
-        ),
-    )
-    return ReportSection(
-        key="sensitivity",
-        title="If trends were not parallel",
-        sentences=(
-            f"{target}: under parallel trends the {shares} interval is {first}.",
-            _breakdown(found),
-        ),
-        tables=(table,),
-        drawings=(picture,),
     )
 
 

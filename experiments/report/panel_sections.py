@@ -14,6 +14,7 @@ from experiments.report.panel_words import (
     estimate_columns,
     headline_of,
     move_column,
+    relative_limits,
     time_places,
     total_in_words,
 )
@@ -88,13 +89,15 @@ def effect_section(
         "total": None if total is None else total.estimate,
         "total_std_error": None if total is None else total.std_error,
     }
+    if row["relative"] is not None:
+        row["relative_low"], row["relative_high"] = relative_limits(headline, level)
     clusters = f" in {effect.n_clusters:,} clusters" if effect.n_clusters else ""
     sentences = [
         f"{effect_in_words(headline, level, unit)}; {effect.method}, "
         f"{counted(effect.n_obs, 'row')}{clusters}.",
     ]
     if total is not None:
-        sentences.append(total_in_words(total, level, unit) + ".")
+        sentences.append(total_in_words(total, headline, level, unit) + ".")
     if details.get("weights"):
         sentences.append(f"How it is averaged: {details['weights']}.")
     if details.get("covariance"):
@@ -145,13 +148,24 @@ def design_section(design: PanelDesign, *, unit: str = "") -> ReportSection:
             f"{percent(design.exposure_share)} of the controls are exposed to treatment."
         )
     sentences += [f"{text[:1].upper()}{text[1:]}." for text in design.warnings]
+    return ReportSection(
+        key="design",
+        title="Who was treated when",
+        sentences=tuple(sentences),
+        tables=_design_tables(design, unit),
+        drawings=(_trajectories(design, unit),),
+    )
+
+
+def _design_tables(design: PanelDesign, unit: str) -> tuple[SectionTable, ...]:
+    """Cohorts, what the panel supports, and mean paths."""
     cohorts = design.cohorts.assign(cohort=[cohort_text(c) for c in design.cohorts["cohort"]])
     methods = design.methods.assign(
         usable=["yes" if usable else "no" for usable in design.methods["usable"]]
     )
     paths = design.balance_by_cohort
     paths = paths.assign(cohort=[cohort_text(c) for c in paths["cohort"]])
-    tables = (
+    return (
         SectionTable(
             name="cohorts",
             caption="Units by first treated time",
@@ -185,13 +199,6 @@ def design_section(design: PanelDesign, *, unit: str = "") -> ReportSection:
             ),
             folded=True,
         ),
-    )
-    return ReportSection(
-        key="design",
-        title="Who was treated when",
-        sentences=tuple(sentences),
-        tables=tables,
-        drawings=(_trajectories(design, unit),),
     )
 
 
@@ -262,28 +269,6 @@ def strata_section(
         for name, effect in (("stratified", found.effect), ("pooled", found.pooled))
     ]
     rows: list[dict[str, Any]] = [*frame.to_dict("records"), *joined]  # type: ignore[list-item]
-    shown = rows if len(frame) <= _MOST_STRATA else [*rows[:_MOST_STRATA], *rows[-2:]]
-    scale = axis_scale(unit)
-    picture = row_chart(
-        [
-            Row(
-                label=str(r["stratum"])
-                + (f", weight {percent(r['weight'])}" if r["weight"] else ""),
-                text=change_text(r["estimate"], unit),
-                middle=r["estimate"],
-                low=r["low"],
-                high=r["high"],
-                filled=not r["low"] <= 0 <= r["high"],
-            )
-            for r in shown
-        ],
-        title=f"Effects by {stratum}",
-        description="; ".join(f"{r['stratum']}: {digits(r['estimate'])}" for r in shown),
-        caption=f"effect by {stratum} with {level_in_percent(level)} CI; stratified: weighted "
-        "mean; pooled: one regression without strata; filled: 0 lies outside",
-        line=0.0,
-        scale=scale,
-    )
     q, gap = found.heterogeneity, found.pooling_gap
     sentences = (
         f"Weighted over {stratum}: {effect_in_words(found.effect, level, unit)}; weights: "
@@ -307,7 +292,32 @@ def strata_section(
         title=f"By {stratum}",
         sentences=sentences,
         tables=(table,),
-        drawings=(picture,),
+        drawings=(_forest(rows, level, unit, stratum),),
+    )
+
+
+def _forest(rows: Sequence[dict[str, Any]], level: float, unit: str, stratum: str) -> Picture:
+    """Strata with their intervals, and the two ways to join them in the last rows."""
+    shown = rows if len(rows) <= _MOST_STRATA + 2 else [*rows[:_MOST_STRATA], *rows[-2:]]
+    return row_chart(
+        [
+            Row(
+                label=str(r["stratum"])
+                + (f", weight {percent(r['weight'])}" if r["weight"] else ""),
+                text=change_text(r["estimate"], unit),
+                middle=r["estimate"],
+                low=r["low"],
+                high=r["high"],
+                filled=not r["low"] <= 0 <= r["high"],
+            )
+            for r in shown
+        ],
+        title=f"Effects by {stratum}",
+        description="; ".join(f"{r['stratum']}: {digits(r['estimate'])}" for r in shown),
+        caption=f"effect by {stratum} with {level_in_percent(level)} CI; stratified: weighted "
+        "mean; pooled: one regression without strata; filled: 0 lies outside",
+        line=0.0,
+        scale=axis_scale(unit),
     )
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import TYPE_CHECKING, Any
 
 from causal.effect_result import EffectResult
@@ -72,7 +73,7 @@ def effect_in_words(result: Effect | EffectResult, level: float, unit: str = "")
     if effect.baseline is None:
         return text
     try:
-        below, above = effect.relative_conf_int(level)
+        below, above = relative_limits(result, level)
     except ValueError:  # the level is too near 0
         return text
     relative = signed_percent(effect.estimate / effect.baseline)
@@ -102,13 +103,29 @@ def relative_in_words(
     )
 
 
-def total_in_words(total: Effect, level: float, unit: str) -> str:
-    """``in total +389 s (95 % CI 213 to 566 s) over 609 treated units and periods``."""
-    low, high = total.conf_int(level)
+def relative_limits(result: Effect | EffectResult, level: float) -> tuple[float, float]:
+    """Limits of the relative effect; of an interval of its own kind, over the level as given."""
+    effect, own = headline_of(result), result.conf_int(level)
+    if own == effect.conf_int(level):
+        return effect.relative_conf_int(level)
+    low, high = sorted(limit / float(effect.baseline or math.nan) for limit in own)
+    return low, high
+
+
+def total_in_words(
+    total: Effect, headline: Effect | EffectResult, level: float, unit: str = ""
+) -> str:
+    """``in total +389 s (95 % CI 213 to 566 s) over 609 treated units and periods``.
+
+    Where the headline has an interval of its own kind (conformal), that of the total is it times
+    the units and periods.
+    """
+    cells, own = int(str(total.details["treated_cells"])), headline.conf_int(level)
+    follows = own == headline_of(headline).conf_int(level)
+    low, high = total.conf_int(level) if follows else (cells * own[0], cells * own[1])
     return (
         f"in total {change_text(total.estimate, unit)} ({level_in_percent(level)} CI "
-        f"{interval_text(low, high, unit, change=True)}) over "
-        f"{int(str(total.details['treated_cells'])):,} treated units and periods"
+        f"{interval_text(low, high, unit, change=True)}) over {cells:,} treated units and periods"
     )
 
 

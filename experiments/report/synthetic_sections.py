@@ -234,12 +234,6 @@ def _placebos(found: SyntheticControl, level: float, unit: str) -> ReportSection
         across=[Guide(0.0)],
         scale=axis_scale(unit),
     )
-    limits = found.gap.conf_int(level)
-    gaps = pd.DataFrame(
-        {"time": times, "gap": found.gap.estimate, "std_error": found.gap.std_error}
-    )
-    gaps = gaps.assign(low=limits[:, 0], high=limits[:, 1])
-    ranks = table.assign(unit=[str(u) for u in table["unit"]])
     first = table.iloc[0]
     return ReportSection(
         key="placebos",
@@ -250,34 +244,45 @@ def _placebos(found: SyntheticControl, level: float, unit: str) -> ReportSection
             f"before it, rank {int(first['rank'])} of {len(table)}.",
             f"Standard error: {found.effect.details['std_error']}.",
         ),
-        tables=(
-            SectionTable(
-                name="placebos",
-                caption="Root mean squared gaps of the treated (first) and of placebos",
-                frame=ranks,
-                columns=(
-                    text_column("unit", "Unit"),
-                    amount_column("pre_rmspe", "Before", unit),
-                    amount_column("post_rmspe", "After", unit),
-                    number_column("ratio", "Ratio"),
-                    count_column("rank", "Rank"),
-                ),
-                folded=True,
-            ),
-            SectionTable(
-                name="gap",
-                caption=f"The gap by time, with {level_in_percent(level)} limits from placebos",
-                frame=gaps,
-                columns=(
-                    text_column("time", "Time"),
-                    move_column("gap", "Gap", unit),
-                    amount_column("low", "Low", unit),
-                    amount_column("high", "High", unit),
-                ),
-                folded=True,
-            ),
-        ),
+        tables=_placebo_tables(found, level, unit),
         drawings=(picture,),
+    )
+
+
+def _placebo_tables(found: SyntheticControl, level: float, unit: str) -> tuple[SectionTable, ...]:
+    """Fits of the treated and of placebos, and the gap by time."""
+    limits = found.gap.conf_int(level)
+    gaps = pd.DataFrame(
+        {"time": list(found.gap.index), "gap": found.gap.estimate, "std_error": found.gap.std_error}
+    )
+    gaps = gaps.assign(low=limits[:, 0], high=limits[:, 1])
+    ranks = found.placebo.assign(unit=[str(u) for u in found.placebo["unit"]])
+    return (
+        SectionTable(
+            name="placebos",
+            caption="Root mean squared gaps of the treated (first) and of placebos",
+            frame=ranks,
+            columns=(
+                text_column("unit", "Unit"),
+                amount_column("pre_rmspe", "Before", unit),
+                amount_column("post_rmspe", "After", unit),
+                number_column("ratio", "Ratio"),
+                count_column("rank", "Rank"),
+            ),
+            folded=True,
+        ),
+        SectionTable(
+            name="gap",
+            caption=f"The gap by time, with {level_in_percent(level)} limits from placebos",
+            frame=gaps,
+            columns=(
+                text_column("time", "Time"),
+                move_column("gap", "Gap", unit),
+                amount_column("low", "Low", unit),
+                amount_column("high", "High", unit),
+            ),
+            folded=True,
+        ),
     )
 
 

@@ -67,6 +67,11 @@ class Launch:
     ValueError
         If a number is out of its range, a choice is unknown, or waves are read by another method.
 
+    Notes
+    -----
+    The p-value of a synthetic control is a rank among the regions: with fewer than 20 of them it is
+    never below 5 %, so that power and size are 0. Intervals are those of the standard error.
+
     Examples
     --------
     >>> Launch(4, where="most_active").words

@@ -114,7 +114,9 @@ class _Asked:
             found = ["group_time_effects", "sun_abraham", "imputation_effects"]
         else:
             found = ["event_study", "imputation_effects", "diff_in_diff"]
-        return [n for n in found if n in ("event_study", "diff_in_diff") or "cohort" in self.who]
+        if "cohort" in self.who:
+            return found
+        return ["event_study", "diff_in_diff"]  # the others are told starts by a column only
 
 
 def read_did(study: Study, part: DiffInDiffSection, source: Source) -> PanelReading:
@@ -137,53 +139,50 @@ def read_did(study: Study, part: DiffInDiffSection, source: Source) -> PanelRead
     DataError
         If the first estimator cannot answer, with the place in the study.
     """
-    unit, level = part.measured_in, study.report.level
     with located(study, ("panel",)):
-        asked = _asked(part, source, level)
-        first, *others = asked.estimators()
-        results = {first: asked.call(first)}
-        left_out = []
-        for name in others:
-            try:
-                results[name] = asked.call(name)
-            except ValueError as error:
-                left_out.append(f"{ESTIMATORS[name]} is left out: {_one_line(error)}.")
+        asked = _asked(part, source, study.report.level)
+        results, left_out = _results(asked)
         strata = _strata(asked)
+    headline = next(iter(results.values()))
+    total = _total(_events(headline), getattr(headline, "effect", headline))
     curve = next((v for r in results.values() if (v := _events(r)) is not None), None)
     sensitivity, over = _overturned(asked, curve)
-    headline = results[first]
-    effect: Effect = headline if isinstance(headline, Effect) else headline.effect
-    total = _total(curve, effect)
-    table = robustness_table(
-        {ESTIMATORS[name]: lambda _, r=r: r for name, r in results.items()},  # type: ignore[misc]
-        source.table,
-        level=level,
-    )
-    sections: list[ReportSection] = [
-        effect_section(headline, level=level, unit=unit, total=total, assumes=_ASSUMES),
-        design_section(asked.design, unit=unit),
+    how: dict[str, Any] = {"level": asked.level, "unit": part.measured_in}
+    sections = [
+        effect_section(headline, total=total, assumes=_ASSUMES, **how),
+        design_section(asked.design, unit=part.measured_in),
+        *([] if curve is None else [event_section(curve, **how)]),
+        *over,
+        *([] if strata is None else [strata_section(strata, stratum=str(part.stratum), **how)]),
     ]
-    if curve is not None:
-        sections.append(event_section(curve, level=level, unit=unit))
-    sections += over
-    if strata is not None:
-        name = str(part.stratum)
-        sections.append(strata_section(strata, level=level, unit=unit, stratum=name))
-        results["stratified_did"] = strata
-    if len(table) > 1 or left_out:
-        sections.append(robustness_section(table, level=level, unit=unit, left_out=left_out))
+    if len(results) > 1 or left_out:
+        named = {ESTIMATORS[name]: lambda _, r=r: r for name, r in results.items()}
+        table = robustness_table(named, source.table, level=asked.level)
+        sections.append(robustness_section(table, left_out=left_out, **how))
     effects: dict[str, Any] = {n: getattr(r, "effect", r) for n, r in results.items()}
     if curve is not None:
         effects["by event time"] = curve.curve
     if strata is not None:
-        effects["by stratum"] = strata.curve
+        effects |= {"stratified_did": strata.effect, "by stratum": strata.curve}
     return PanelReading(
         answer=_answer(asked, headline, total, curve, sensitivity),
         sections=tuple(sections),
-        results=results,
+        results=results if strata is None else {**results, "stratified_did": strata},
         effects=effects,
         failures=_failures(curve),
     )
+
+
+def _results(asked: _Asked) -> tuple[dict[str, Any], list[str]]:
+    """What each estimator finds, the answer's first, and why others cannot answer."""
+    first, *others = asked.estimators()
+    results, left_out = {first: asked.call(first)}, []
+    for name in others:
+        try:
+            results[name] = asked.call(name)
+        except ValueError as error:
+            left_out.append(f"{ESTIMATORS[name]} is left out: {_one_line(error)}.")
+    return results, left_out
 
 
 def _asked(part: DiffInDiffSection, source: Source, level: float) -> _Asked:
@@ -289,7 +288,7 @@ def _answer(
     found += effect_in_words(headline, asked.level, part.measured_in)
     if total is not None:
         found += relative_in_words(headline, total, _treated_mean(design), part.measured_in)
-        found += f"; {total_in_words(total, asked.level, part.measured_in)}"
+        found += f"; {total_in_words(total, headline, asked.level, part.measured_in)}"
     parts = [f"it is causal if {_ASSUMES}"]
     if curve is not None and curve.pretrend is not None:
         p = p_equation(curve.pretrend.p_value)

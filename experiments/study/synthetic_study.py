@@ -62,46 +62,48 @@ def read_synthetic(study: Study, part: SyntheticControlSection, source: Source) 
     DataError
         If the first estimator cannot answer, with the place in the study.
     """
-    unit, level = part.measured_in, study.report.level
-    results: dict[str, Any] = {}
-    left_out = []
     with located(study, ("panel",)):
-        table = _rows(part, source)
-        if part.donors is not None:  # the others take all rows: they get those of the control
-            control = _call("synthetic_control", part, table, level)
-            table = _only(table, part.unit, [*part.donors, *control.treated])
-            results["synthetic_control"] = control
-        for name in part.estimators:
-            try:
-                results[name] = results.get(name) or _call(name, part, table, level)
-            except ValueError as error:
-                if name == part.estimators[0]:
-                    raise
-                why = " ".join(str(error).split()).rstrip(".")
-                left_out.append(f"{ESTIMATORS[name]} is left out: {why}.")
-    results = {name: results[name] for name in part.estimators if name in results}
+        table, results, left_out = _results(part, source, study.report.level)
     first = next(iter(results.values()))
     total = total_of_cells(first.effect, _cells(first))
-    rows = robustness_table(
-        {ESTIMATORS[name]: lambda _, r=r: r for name, r in results.items()},  # type: ignore[misc]
-        table,
-        level=level,
-    )
-    sections: list[ReportSection] = [
-        effect_section(first, level=level, unit=unit, total=total, assumes=_ASSUMES),
-        *_sections(first, level, unit),
+    how: dict[str, Any] = {"level": study.report.level, "unit": part.measured_in}
+    sections = [
+        effect_section(first, total=total, assumes=_ASSUMES, **how),
+        *_sections(first, **how),
     ]
-    if len(rows) > 1 or left_out:
-        sections.append(robustness_section(rows, level=level, unit=unit, left_out=left_out))
+    if len(results) > 1 or left_out:
+        named = {ESTIMATORS[name]: lambda _, r=r: r for name, r in results.items()}
+        rows = robustness_table(named, table, level=study.report.level)
+        sections.append(robustness_section(rows, left_out=left_out, **how))
     effects: dict[str, Any] = {name: result.effect for name, result in results.items()}
     effects["by time"] = first.gap if isinstance(first, SyntheticControl) else first.curve
     return PanelReading(
-        answer=_answer(part, first, total, level),
+        answer=_answer(part, first, total, study.report.level),
         sections=tuple(sections),
         results=results,
         effects=effects,
         failures=_failures(first),
     )
+
+
+def _results(
+    part: SyntheticControlSection, source: Source, level: float
+) -> tuple[pa.Table, dict[str, Any], list[str]]:
+    """The rows that are read, what each estimator finds, and why others cannot answer."""
+    table, results, left_out = _rows(part, source), {}, []
+    if part.donors is not None:  # the others take all rows: they get those of the control
+        control = _call("synthetic_control", part, table, level)
+        table = _only(table, part.unit, [*part.donors, *control.treated])
+        results["synthetic_control"] = control
+    for name in part.estimators:
+        try:
+            results[name] = results.get(name) or _call(name, part, table, level)
+        except ValueError as error:
+            if name == part.estimators[0]:
+                raise
+            why = " ".join(str(error).split()).rstrip(".")
+            left_out.append(f"{ESTIMATORS[name]} is left out: {why}.")
+    return table, {n: results[n] for n in part.estimators if n in results}, left_out
 
 
 def _rows(part: SyntheticControlSection, source: Source) -> pa.Table:
@@ -181,7 +183,7 @@ def _answer(
     )
     compared = f"This study compares {names} with {others}, on {part.outcome}."
     found = f"Treatment changed {part.outcome} by {effect_in_words(first, level, part.measured_in)}"
-    found += f"; {total_in_words(total, level, part.measured_in)}"
+    found += f"; {total_in_words(total, first, level, part.measured_in)}"
     parts = [f"it is causal if {_ASSUMES}"]
     if isinstance(first, SyntheticControl):
         fit = "poorly" if first.fit_quality > _POOR_FIT else "well"

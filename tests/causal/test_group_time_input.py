@@ -155,6 +155,12 @@ def test_group_time_effects_warn_at_the_callers_line():
     assert {w.filename for w in caught} == {__file__}
 
 
+def test_group_time_effects_keep_what_they_warned_of():
+    with pytest.warns(UserWarning, match="anticipation"):
+        found = group_time_effects(staggered(), anticipation=2, **ROLES)
+    assert "anticipation" in found.effect.details["warnings"][0]
+
+
 def test_group_time_effects_take_columns_of_any_name():
     odd = {"y": "out'come\"; DROP", "unit": "a b", "day": "select", "cohort": "0", "x": "größe"}
     log = staggered()

@@ -86,7 +86,7 @@ def test_sun_abraham_with_more_patterns_than_moments_hold(monkeypatch):
     monkeypatch.setattr(open_moments, "MOST_PATTERNS", 1)
     log = staggered(share=0.9)
     study = sun_abraham(log, **ROLES)
-    assert study.effect.baseline is None  # row by row
+    assert study.effect.details["k"] == 10 + 6
     assert_by_hand(study, by_hand(log), rtol=1e-8)
 
 
@@ -254,7 +254,7 @@ def test_what_cannot_be_estimated_is_refused_by_name(case):
 def test_a_period_without_controls_is_refused_with_the_cohorts_name():
     log = staggered()
     log = log[np.isfinite(log["cohort"]) | (log["day"] != 5)]
-    with pytest.raises(ValueError, match=r"cohort 4 at event time 1|period 5"):
+    with pytest.raises(ValueError, match="the effect of cohort 4 at event time 1"):
         sun_abraham(log, **ROLES)
 
 

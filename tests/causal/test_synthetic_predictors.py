@@ -305,3 +305,10 @@ def test_synthetic_control_warns_of_a_poor_fit_and_of_extrapolation():
     assert found.outside_share == 1
     assert all(w.filename.endswith("synthetic_panels.py") for w in caught)
     assert control(outcome, fixed_effect=True).fit_quality < 0.25
+
+
+def test_synthetic_control_of_a_constant_outcome_is_zero():
+    with pytest.warns(EstimationWarning, match="'gmv' is constant") as caught:
+        found = control(np.full((5, 20), 7.0))
+    assert len(caught) == 1
+    assert (found.estimate, found.std_error, found.p_value) == (0, 0, 1)

@@ -110,8 +110,8 @@ def test_help_loads_nothing_heavy():
             "metrics:",
             "metrcs:",
             "study.yaml: line 5: unknown key 'metrcs'; allowed: "
-            "version, title, data, experiment, metrics, off_policy, report, platform, strategy, "
-            "trials, simulation",
+            "version, title, data, experiment, metrics, off_policy, report, panel, platform, "
+            "strategy, trials, simulation",
         ),
         ("kind: ratio", "kind: [", "study.yaml: line 5: "),
         ("version: 1", "version: 1\nversion: 1", "study.yaml: line 2: key 'version' is doubled"),

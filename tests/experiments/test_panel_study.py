@@ -271,6 +271,21 @@ def test_run_panel_with_covariates_reads_rows(tmp_path):
     assert list(found.results) == ["event_study", "diff_in_diff"]
     assert found.effect.estimate == pytest.approx(expected.estimate, rel=1e-9)
     assert found.tables["sensitivity"]["bound"].tolist() == [0.5]
+    several = {**DID, "treatment": "on", "covariates": ["x"]}  # no column of starts
+    found = run_panel(study(tmp_path, panel(), several))
+    assert list(found.results) == ["event_study", "diff_in_diff"]
+    assert any("treatment starts at 2 times" in warning for warning in found.warnings)
+
+
+def test_run_panel_takes_the_total_of_the_headline_itself(tmp_path):
+    table = panel(starts=(4,))
+    part = {**DID, "cohort": "start", "estimators": ["diff_in_diff", "event_study"]}
+    found = run_panel(study(tmp_path, table, part))
+    twfe = diff_in_diff(table, **COLUMNS, cohort="start")
+    row = found.tables["effect"].iloc[0]
+    assert row["total"] == pytest.approx(twfe.details["total"], rel=1e-9)
+    assert row["relative"] == pytest.approx(twfe.relative().estimate, rel=1e-9)
+    assert "event_study" in [section.key for section in found.sections]
 
 
 def test_run_panel_by_stratum_joins_with_the_weights_of_the_study(tmp_path):
@@ -344,6 +359,19 @@ def test_run_panel_of_a_city_equals_synthetic_control(tmp_path):
     keys = [s.key for s in found.sections]
     assert keys == ["effect", "paths", "placebos", "weights", "leave_one_out", "robustness"]
     assert found.failures == ()
+
+
+def test_run_panel_scales_a_conformal_interval_to_the_total(tmp_path):
+    part = {**CITY, "treated": "Chengdu", "start": 18, "inference": "conformal"}
+    part["estimators"] = ["synthetic_control"]
+    found = run_panel(study(tmp_path, cities(), part, report={"level": 0.9}))
+    low, high = found.results["synthetic_control"].conf_int(0.9)
+    level = found.effect.baseline
+    assert f"CI {digits(low)} to {digits(high)}, p" in found.answer[1]
+    assert f"({digits(100 * low / level)} to {digits(100 * high / level)}" in found.answer[1]
+    assert f"CI {digits(6 * low)} to {digits(6 * high)})" in found.answer[1]
+    row = found.tables["effect"].iloc[0]
+    assert (row["low"], row["high"]) == (low, high)
 
 
 def test_run_panel_gives_other_estimators_the_donors_of_the_control(tmp_path):

@@ -62,8 +62,8 @@ def test_load_study_equals_the_study_made_in_python(tmp_path):
             "metrics:",
             "metrcs:",
             "line 5: unknown key 'metrcs'; allowed: "
-            "version, title, data, experiment, metrics, off_policy, report, platform, strategy, "
-            "trials, simulation",
+            "version, title, data, experiment, metrics, off_policy, report, panel, platform, "
+            "strategy, trials, simulation",
         ),
         (
             "numerator: click",
