@@ -48,11 +48,26 @@ def inverse_of_cross(cross: NDArray[np.float64], names: Sequence[str]) -> NDArra
         if scale[j] == 0:
             raise ValueError(f"column {name!r} is constant; leave it out")
     correlation = cross / np.outer(scale, scale)
-    for j, name in enumerate(names):
-        before = correlation[:j, :j]
-        left = 1 - correlation[j, :j] @ np.linalg.solve(before, correlation[:j, j]) if j else 1.0
-        if left < 1e-10:
-            raise ValueError(
-                f"column {name!r} is collinear with the columns before it; leave it out"
-            )
+    left = _left_of_each(correlation)
+    if left.min() < 1e-10:
+        name = names[int(np.argmax(left < 1e-10))]
+        raise ValueError(f"column {name!r} is collinear with the columns before it; leave it out")
     return np.asarray(np.linalg.inv(correlation) / np.outer(scale, scale))
+
+
+def _left_of_each(correlation: NDArray[np.float64]) -> NDArray[np.float64]:
+    """What of each column the columns before it leave unexplained; 0 from the first collinear one.
+
+    The squares of the diagonal of Cholesky's factor, row by row where there is none.
+    """
+    try:
+        return np.asarray(np.diag(np.linalg.cholesky(correlation)) ** 2)
+    except np.linalg.LinAlgError:
+        left = np.zeros(len(correlation))
+        for j in range(len(left)):
+            part = correlation[:j, :j]
+            explained = correlation[j, :j] @ np.linalg.solve(part, correlation[:j, j]) if j else 0.0
+            left[j] = 1 - explained
+            if left[j] < 1e-10:
+                break
+        return left

@@ -29,7 +29,7 @@ class AlignedPaths:
     paths : array (c, n, T)
         Outcomes less `level`.
     level : array (c, n)
-        Mean of each unit before the start where it is taken out, else 0.
+        What was taken out: a number near the outcomes, or each unit's mean before the start.
     starts : int64 array (c,)
         Positions of the starts.
     cohort : int64 array (m,)
@@ -100,12 +100,17 @@ def align(pool: DonorPool, *, fixed_effect: bool) -> AlignedPaths:
     common = len(starts) == 1
     n, n_periods = pool.outcome.shape
     longest = int(starts.max())
-    level = np.zeros((len(starts), n))
+    reference = float(pool.outcome[0, 0])  # a far level would cost the gaps their digits
+    near = pool.outcome - reference
+    level = np.full((len(starts), n), reference)
+    paths = np.repeat(near[None], len(starts), axis=0)
     rows = np.zeros((len(starts), n, longest))
     for c, start in enumerate(starts):
         if fixed_effect:
-            level[c] = pool.outcome[:, :start].mean(axis=1)
-        before = pool.outcome[:, :start] - level[c][:, None]
+            mean = near[:, :start].mean(axis=1)
+            level[c] += mean
+            paths[c] -= mean[:, None]
+        before = paths[c, :, :start]
         rows[c, :, longest - start :] = before - before.mean(axis=0)
     scale = power_of_two(rows)
     rows /= scale
@@ -113,7 +118,7 @@ def align(pool: DonorPool, *, fixed_effect: bool) -> AlignedPaths:
     return AlignedPaths(
         rows=rows,
         gram=grams(rows),
-        paths=pool.outcome[None] - level[:, :, None],
+        paths=paths,
         level=level,
         starts=starts,
         cohort=cohort.astype(np.int64),

@@ -51,7 +51,7 @@ def estimate_columns(unit: str = "") -> tuple[TableColumn, ...]:
     """Estimate, standard error and limits, in a unit."""
     return (
         move_column("estimate", "Estimate", unit),
-        TableColumn("std_error", "Std. error", lambda x: change_text(x, unit).lstrip("+")),
+        amount_column("std_error", "Std. error", unit),
         amount_column("low", "Low", unit),
         amount_column("high", "High", unit),
     )
