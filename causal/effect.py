@@ -308,7 +308,7 @@ class Effect:
         return draw_effect(self, ax)
 
     def _repr_html_(self) -> str:
-        return f"<p>{html.escape(self.summary())}</p>".replace("\n", "<br>")
+        return f'<p style="white-space: pre-line">{html.escape(self.summary())}</p>'
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)

@@ -49,7 +49,7 @@ def inverse_of_cross(cross: NDArray[np.float64], names: Sequence[str]) -> NDArra
             raise ValueError(f"column {name!r} is constant; leave it out")
     correlation = cross / np.outer(scale, scale)
     left = _left_of_each(correlation)
-    if left.min() < 1e-10:
+    if left.min(initial=1.0) < 1e-10:
         name = names[int(np.argmax(left < 1e-10))]
         raise ValueError(f"column {name!r} is collinear with the columns before it; leave it out")
     return np.asarray(np.linalg.inv(correlation) / np.outer(scale, scale))
