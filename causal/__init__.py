@@ -12,41 +12,41 @@ if TYPE_CHECKING:
     from causal.decisions.policy_result import PolicyValue
     from causal.decisions.slates import slate_value
     from causal.decisions.weights import WeightDiagnostics
+    from causal.did.event_study import EventStudy
+    from causal.did.few_clusters import ClusterTest, few_cluster_test
+    from causal.did.fixed_effects import fixed_effects
+    from causal.did.regression import diff_in_diff, event_study
+    from causal.did.robustness import robustness_table
+    from causal.did.strata import StratifiedDid, stratified_did
+    from causal.did.triple import triple_diff
     from causal.effect import Effect, EffectCurve, EstimationWarning
     from causal.moments import Moments, group_moments, unit_cube
-    from causal.panel.aggregation import Aggregation
     from causal.panel.cohort_moments import PanelMoments, panel_moments
-    from causal.panel.decomposition import (
-        BaconDecomposition,
-        TwfeWeights,
-        bacon_decomposition,
-        twfe_weights,
-    )
     from causal.panel.design import PanelDesign, panel_design
-    from causal.panel.did import diff_in_diff, event_study
-    from causal.panel.earlier_starts import placebo_in_time
-    from causal.panel.event_study import EventStudy
-    from causal.panel.few_clusters import ClusterTest, few_cluster_test
-    from causal.panel.fixed_effects import fixed_effects
-    from causal.panel.group_time_result import GroupTimeEffects
-    from causal.panel.honest import HonestDid, honest_did
-    from causal.panel.imputation import imputation_effects
-    from causal.panel.interacted import sun_abraham
-    from causal.panel.matrix_completion import FactorEffects, factor_effects
-    from causal.panel.predictors import Predictor
-    from causal.panel.pretrend import (
+    from causal.sensitivity.honest import HonestDid, honest_did
+    from causal.sensitivity.pretrend import (
         Equivalence,
         PretrendPower,
         pretrend_equivalence,
         pretrend_power,
     )
-    from causal.panel.robustness import robustness_table
-    from causal.panel.staggered import group_time_effects
-    from causal.panel.strata import StratifiedDid, stratified_did
-    from causal.panel.synthetic import synthetic_control
-    from causal.panel.synthetic_did import SyntheticDiffInDiff, synthetic_diff_in_diff
-    from causal.panel.synthetic_result import SyntheticControl
-    from causal.panel.triple import triple_diff
+    from causal.staggered.aggregation import Aggregation
+    from causal.staggered.decomposition import (
+        BaconDecomposition,
+        TwfeWeights,
+        bacon_decomposition,
+        twfe_weights,
+    )
+    from causal.staggered.group_time import group_time_effects
+    from causal.staggered.group_time_result import GroupTimeEffects
+    from causal.staggered.imputation import imputation_effects
+    from causal.staggered.interacted import sun_abraham
+    from causal.synthetic.control import synthetic_control
+    from causal.synthetic.earlier_starts import placebo_in_time
+    from causal.synthetic.matrix_completion import FactorEffects, factor_effects
+    from causal.synthetic.predictors import Predictor
+    from causal.synthetic.synthetic_did import SyntheticDiffInDiff, synthetic_diff_in_diff
+    from causal.synthetic.synthetic_result import SyntheticControl
 
 __all__ = [
     "Aggregation",
@@ -101,54 +101,54 @@ __all__ = [
 ]
 
 _HOMES = {
-    "Aggregation": "causal.panel.aggregation",
-    "BaconDecomposition": "causal.panel.decomposition",
-    "ClusterTest": "causal.panel.few_clusters",
+    "Aggregation": "causal.staggered.aggregation",
+    "BaconDecomposition": "causal.staggered.decomposition",
+    "ClusterTest": "causal.did.few_clusters",
     "Effect": "causal.effect",
     "EffectCurve": "causal.effect",
-    "Equivalence": "causal.panel.pretrend",
+    "Equivalence": "causal.sensitivity.pretrend",
     "EstimationWarning": "causal.effect",
-    "EventStudy": "causal.panel.event_study",
-    "FactorEffects": "causal.panel.matrix_completion",
-    "GroupTimeEffects": "causal.panel.group_time_result",
-    "HonestDid": "causal.panel.honest",
+    "EventStudy": "causal.did.event_study",
+    "FactorEffects": "causal.synthetic.matrix_completion",
+    "GroupTimeEffects": "causal.staggered.group_time_result",
+    "HonestDid": "causal.sensitivity.honest",
     "Moments": "causal.moments",
     "PanelDesign": "causal.panel.design",
     "PanelMoments": "causal.panel.cohort_moments",
     "PolicyValue": "causal.decisions.policy_result",
-    "Predictor": "causal.panel.predictors",
-    "PretrendPower": "causal.panel.pretrend",
-    "StratifiedDid": "causal.panel.strata",
-    "SyntheticControl": "causal.panel.synthetic_result",
-    "SyntheticDiffInDiff": "causal.panel.synthetic_did",
-    "TwfeWeights": "causal.panel.decomposition",
+    "Predictor": "causal.synthetic.predictors",
+    "PretrendPower": "causal.sensitivity.pretrend",
+    "StratifiedDid": "causal.did.strata",
+    "SyntheticControl": "causal.synthetic.synthetic_result",
+    "SyntheticDiffInDiff": "causal.synthetic.synthetic_did",
+    "TwfeWeights": "causal.staggered.decomposition",
     "WeightDiagnostics": "causal.decisions.weights",
-    "bacon_decomposition": "causal.panel.decomposition",
-    "diff_in_diff": "causal.panel.did",
-    "event_study": "causal.panel.did",
-    "factor_effects": "causal.panel.matrix_completion",
-    "few_cluster_test": "causal.panel.few_clusters",
-    "fixed_effects": "causal.panel.fixed_effects",
+    "bacon_decomposition": "causal.staggered.decomposition",
+    "diff_in_diff": "causal.did.regression",
+    "event_study": "causal.did.regression",
+    "factor_effects": "causal.synthetic.matrix_completion",
+    "few_cluster_test": "causal.did.few_clusters",
+    "fixed_effects": "causal.did.fixed_effects",
     "group_moments": "causal.moments",
-    "group_time_effects": "causal.panel.staggered",
-    "honest_did": "causal.panel.honest",
-    "imputation_effects": "causal.panel.imputation",
+    "group_time_effects": "causal.staggered.group_time",
+    "honest_did": "causal.sensitivity.honest",
+    "imputation_effects": "causal.staggered.imputation",
     "logged_policy_value": "causal.decisions.logged_policy",
     "off_policy_lift": "causal.decisions.off_policy",
     "off_policy_value": "causal.decisions.off_policy",
     "panel_design": "causal.panel.design",
     "panel_moments": "causal.panel.cohort_moments",
-    "placebo_in_time": "causal.panel.earlier_starts",
-    "pretrend_equivalence": "causal.panel.pretrend",
-    "pretrend_power": "causal.panel.pretrend",
-    "robustness_table": "causal.panel.robustness",
+    "placebo_in_time": "causal.synthetic.earlier_starts",
+    "pretrend_equivalence": "causal.sensitivity.pretrend",
+    "pretrend_power": "causal.sensitivity.pretrend",
+    "robustness_table": "causal.did.robustness",
     "slate_value": "causal.decisions.slates",
-    "stratified_did": "causal.panel.strata",
-    "sun_abraham": "causal.panel.interacted",
-    "synthetic_control": "causal.panel.synthetic",
-    "synthetic_diff_in_diff": "causal.panel.synthetic_did",
-    "triple_diff": "causal.panel.triple",
-    "twfe_weights": "causal.panel.decomposition",
+    "stratified_did": "causal.did.strata",
+    "sun_abraham": "causal.staggered.interacted",
+    "synthetic_control": "causal.synthetic.control",
+    "synthetic_diff_in_diff": "causal.synthetic.synthetic_did",
+    "triple_diff": "causal.did.triple",
+    "twfe_weights": "causal.staggered.decomposition",
     "unit_cube": "causal.moments",
 }
 

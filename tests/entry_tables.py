@@ -1,4 +1,4 @@
-"""Valid tables for the house-wide suites: whole numbers and dyadic fractions, which every dtype holds."""
+"""Valid tables for the house-wide suites, of numbers that every dtype holds exactly."""
 
 import numpy as np
 import pandas as pd

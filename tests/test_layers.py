@@ -26,7 +26,7 @@ CONFINED = {  # a library and the only places that may import it
     "torch": ("recsys/model/", "benchmarks/", "tests/"),
     "matplotlib": ("causal/plots.py", "benchmarks/", "examples/", "tests/"),
 }
-DRAWINGS = {"matplotlib": re.compile(r"causal/panel/([a-z]+_)*plots\.py")}  # and files by name
+DRAWINGS = {"matplotlib": re.compile(r"causal/[a-z]+/([a-z]+_)*plots\.py")}  # and files by name
 SLOW = {"dowhy", "econml"}  # ten seconds: never while a module loads
 HEAVY = [
     "torch",
@@ -260,7 +260,7 @@ BAD = [
     (wrong_layer, "causal/x.py", "def f():\n    import torch"),
     (wrong_layer, "recsys/policy.py", "import torch.nn"),
     (wrong_layer, "experiments/report/report.py", "from matplotlib import pyplot"),
-    (wrong_layer, "causal/panel/did.py", "def f():\n    import matplotlib.pyplot as plt"),
+    (wrong_layer, "causal/did/regression.py", "def f():\n    import matplotlib.pyplot as plt"),
     (wrong_layer, "causal/panel/my_plots_too.py", "import matplotlib.pyplot as plt"),
     (wrong_layer, "causal/graphs/x.py", "from dowhy import gcm"),
     (unsafe_call, "causal/x.py", "eval('1')"),
@@ -295,8 +295,8 @@ GOOD = [
     (wrong_layer, "experiments/splits/ab.py", "from causal import Effect\nfrom recsys import auc"),
     (wrong_layer, "causal/effect.py", "if TYPE_CHECKING:\n    from matplotlib.axes import Axes"),
     (wrong_layer, "causal/plots.py", "import matplotlib.pyplot as plt"),
-    (wrong_layer, "causal/panel/plots.py", "import matplotlib.pyplot as plt"),
-    (wrong_layer, "causal/panel/group_time_plots.py", "import matplotlib.pyplot as plt"),
+    (wrong_layer, "causal/did/plots.py", "import matplotlib.pyplot as plt"),
+    (wrong_layer, "causal/staggered/group_time_plots.py", "import matplotlib.pyplot as plt"),
     (wrong_layer, "recsys/model/layers.py", "import torch"),
     (wrong_layer, "causal/graphs/x.py", "def f():\n    from dowhy import gcm"),
     (unsafe_call, "causal/x.py", "import yaml\nyaml.safe_load(t)\nmodel.eval()\npickle.dumps(x)"),
@@ -310,7 +310,7 @@ GOOD = [
     (stray_assert, "tests/test_x.py", "assert x"),
     (open_end, "causal/x.py", "todo = 'TODO'  # what is left"),
     (too_long, "causal/x.py", "x = 1\n" * MOST_LINES),
-    (poor_name, "causal/panel/did.py", ""),
+    (poor_name, "causal/did/regression.py", ""),
 ]
 
 

@@ -1,1 +1,1 @@
-"""Before and after: difference-in-differences, staggered adoption, synthetic control."""
+"""Units by periods: who is treated when, and what is known of each cohort."""

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import pandas as pd
 
-from causal.panel.cohort_regressors import treated_cells
+from causal.did.cohort_regressors import treated_cells
 from causal.panel.unit_panel import UnitPanel, read_panel
 from causal.values import known_fields
 

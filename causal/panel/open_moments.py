@@ -69,7 +69,11 @@ def _known(moments: PanelMoments, columns: Mapping[str, Any]) -> PanelMoments:
     """The moments, once they are known to be of these columns."""
     for role, value in columns.items():
         known = moments.columns.get(role)
-        if value is None or value in ((), []) or (role == "cluster" and value == moments.columns["unit"]):
+        if (
+            value is None
+            or value in ((), [])
+            or (role == "cluster" and value == moments.columns["unit"])
+        ):
             continue
         if role in ("covariates", "numeric", "weight", "treated"):
             raise ValueError(f"panel moments hold no {role}; pass the table itself")

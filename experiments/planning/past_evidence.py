@@ -13,7 +13,7 @@ import pandas as pd
 
 from causal.effect import EstimationWarning
 from causal.frame import Table, column_names, read_columns
-from causal.panel.synthetic import synthetic_control
+from causal.synthetic.control import synthetic_control
 from experiments.simulation.trial_launches import FEWEST_REGIONS, one_thread
 from experiments.sizing.power_cells import pilot_cells
 

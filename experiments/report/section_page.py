@@ -11,15 +11,15 @@ from functools import singledispatch
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from causal.did.event_study import EventStudy
+from causal.did.strata import StratifiedDid
 from causal.effect import EffectCurve
 from causal.panel.design import PanelDesign
-from causal.panel.event_study import EventStudy
-from causal.panel.honest import HonestDid
-from causal.panel.matrix_completion import FactorEffects
-from causal.panel.pretrend import PretrendPower
-from causal.panel.strata import StratifiedDid
-from causal.panel.synthetic_did import SyntheticDiffInDiff
-from causal.panel.synthetic_result import SyntheticControl
+from causal.sensitivity.honest import HonestDid
+from causal.sensitivity.pretrend import PretrendPower
+from causal.synthetic.matrix_completion import FactorEffects
+from causal.synthetic.synthetic_did import SyntheticDiffInDiff
+from causal.synthetic.synthetic_result import SyntheticControl
 from experiments.atomic import write_set
 from experiments.designs.rotation import Schedule, Switchback
 from experiments.pairs.dual_sided import DualSidedEffect

@@ -9,11 +9,11 @@ from typing import TYPE_CHECKING, Any, Literal, NamedTuple, TypeAlias
 import numpy as np
 import pandas as pd
 
+from causal.did.regression import diff_in_diff, event_study
 from causal.frame import check_one_of
-from causal.panel.did import diff_in_diff, event_study
-from causal.panel.staggered import group_time_effects
-from causal.panel.synthetic import synthetic_control
-from causal.panel.synthetic_did import synthetic_diff_in_diff
+from causal.staggered.group_time import group_time_effects
+from causal.synthetic.control import synthetic_control
+from causal.synthetic.synthetic_did import synthetic_diff_in_diff
 from causal.values import whole_number
 
 if TYPE_CHECKING:

@@ -7,12 +7,12 @@ import pytest
 from dense_linear import Dense, assert_same_covariance
 
 from causal import EstimationWarning
+from causal.did import absorption
+from causal.did.absorbed_fit import absorbed_least_squares
+from causal.did.absorption import absorb
+from causal.did.cluster_covariance import cluster_covariance
+from causal.did.conventions import CONVENTION, parameter_count, warn_few_clusters
 from causal.linear import cluster_sums
-from causal.panel import absorption
-from causal.panel.absorbed_fit import absorbed_least_squares
-from causal.panel.absorption import absorb
-from causal.panel.cluster_covariance import cluster_covariance
-from causal.panel.conventions import CONVENTION, parameter_count, warn_few_clusters
 
 
 def dummies(codes):

@@ -16,7 +16,7 @@ from causal import (
     event_study,
     panel_moments,
 )
-from causal.panel.absorbed_fit import absorbed_least_squares
+from causal.did.absorbed_fit import absorbed_least_squares
 
 ROLES = {"outcome": "y", "unit": "unit", "time": "day"}
 BY_COHORT = {**ROLES, "cohort": "cohort"}

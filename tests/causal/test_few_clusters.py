@@ -11,7 +11,7 @@ import pandas as pd
 import pytest
 
 from causal import ClusterTest, EstimationWarning, diff_in_diff, few_cluster_test
-from causal.panel import cluster_draws
+from causal.did import cluster_draws
 
 mpl.use("Agg")
 

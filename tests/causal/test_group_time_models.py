@@ -9,9 +9,9 @@ import statsmodels.api as sm
 from staggered_panels import ROLES, effects, same, staggered
 
 from causal import group_time_effects
-from causal.panel.group_time_cells import planned
-from causal.panel.group_time_models import cells_from_models
 from causal.panel.unit_panel import read_panel
+from causal.staggered.group_time_cells import planned
+from causal.staggered.group_time_models import cells_from_models
 
 METHODS = pytest.mark.parametrize("method", ["dr", "ipw", "reg"])
 ROWS = {"outcome": "y", "unit": None, "time": "day", "cohort": "cohort"}
@@ -205,8 +205,8 @@ def test_group_time_effects_given_covariates_are_the_same_in_blocks_of_any_size(
     log = staggered(n_units=90, share=0.9)
     options = {"covariates": ["x"], "method": method, "cluster": "cluster", "unit": unit}
     whole = effects(log, **options)
-    monkeypatch.setattr("causal.panel.influence_sums._MOST_VALUES", 50)
-    monkeypatch.setattr("causal.panel.influence_sums._MOST_SUMS", 100)
+    monkeypatch.setattr("causal.staggered.influence_sums._MOST_VALUES", 50)
+    monkeypatch.setattr("causal.staggered.influence_sums._MOST_SUMS", 100)
     assert same(whole, effects(log, **options), 1e-12)
 
 

@@ -19,15 +19,15 @@ from dense_honest import (
 from scipy import stats
 
 from causal import Effect, EffectCurve, HonestDid, honest_did
-from causal.panel.honest import _breakdown
-from causal.panel.relative_magnitude import (
+from causal.sensitivity.honest import _breakdown
+from causal.sensitivity.relative_magnitude import (
     _polyhedra,
     allows,
     least_favourable,
     relative_magnitude_interval,
     truncated_tail,
 )
-from causal.panel.smoothness import folded_normal_quantile, frontier, lasso_path
+from causal.sensitivity.smoothness import folded_normal_quantile, frontier, lasso_path
 
 CASES = [(name, j) for name, study in REFERENCE.items() for j in range(len(study["cases"]))]
 KINDS = pytest.mark.parametrize("kind", ["relative_magnitude", "smoothness"])

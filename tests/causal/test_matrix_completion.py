@@ -11,8 +11,8 @@ import statsmodels.api as sm
 from synthetic_tables import ROLES, as_rows, factor_panel
 
 from causal import EstimationWarning, FactorEffects, factor_effects
-from causal.panel.nuclear_norm import complete, fold_patterns, largest_penalty, penalty_grid
-from causal.panel.untreated_fit import covariate_part, linked, unit_and_time_effects
+from causal.synthetic.nuclear_norm import complete, fold_patterns, largest_penalty, penalty_grid
+from causal.synthetic.untreated_fit import covariate_part, linked, unit_and_time_effects
 
 DRAWS = 10  # in tests that do not read the error
 

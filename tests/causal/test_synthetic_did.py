@@ -14,7 +14,7 @@ import statsmodels.api as sm
 from synthetic_tables import ROLES, as_rows, factor_panel
 
 from causal import EstimationWarning, SyntheticDiffInDiff, synthetic_diff_in_diff
-from causal.panel.synthetic_draws import (
+from causal.synthetic.synthetic_draws import (
     CohortSetting,
     bootstrap_draws,
     cohort_settings,
@@ -214,7 +214,7 @@ def test_draws_of_staggered_cohorts_cover_every_event_time(variance):
 def test_large_panels_are_drawn_in_parts_with_the_same_result(monkeypatch):
     table = as_rows(*factor_panel(seed=9))
     whole = sdid(table)
-    monkeypatch.setattr("causal.panel.synthetic_draws._CELLS", 100)
+    monkeypatch.setattr("causal.synthetic.synthetic_draws._CELLS", 100)
     assert sdid(table) == whole
 
 

@@ -1,0 +1,1 @@
+"""Difference-in-differences: regressions on units and periods, and their clustered errors."""

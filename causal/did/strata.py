@@ -1,0 +1,345 @@
+"""One difference-in-differences a stratum, joined with chosen weights: `stratified_did`."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Literal
+
+import numpy as np
+
+from causal.did.cohort_regressors import n_cohorts
+from causal.did.regression import fit_treatment, twfe
+from causal.distributions import wald_test
+from causal.effect import Effect, EffectCurve, WaldTest
+from causal.effect_result import EffectResult
+from causal.frame import Table, check_one_of
+from causal.panel.adoption import shown
+from causal.panel.open_moments import open_moments
+from causal.panel.said import keeps_warnings
+from causal.values import finite
+
+if TYPE_CHECKING:
+    import pandas as pd
+    from matplotlib.axes import Axes
+    from numpy.typing import NDArray
+
+    from causal.did.cohort_gram import GramFit
+    from causal.panel.cohort_moments import PanelMoments
+    from causal.panel.unit_panel import Aggregate
+    from causal.values import JsonScalar
+
+__all__ = ["StratifiedDid", "stratified_did"]
+
+Weights = Literal["treated", "population", "inverse_variance"] | Mapping[Any, float]
+
+_CHOICES = ("treated", "population", "inverse_variance")
+_ASSUMES = (
+    "within each stratum, treated and controls would have moved in parallel without treatment; the "
+    "stratum was known before the treatment"
+)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class StratifiedDid(EffectResult):
+    """Effects by stratum and their weighted mean, beside the pooled effect.
+
+    Parameters
+    ----------
+    effect : Effect
+        Weighted mean over strata.
+    curve : EffectCurve
+        Over `stratum`.
+    weights : mapping from stratum to float
+        They sum to 1.
+    pooled : Effect
+        One regression without strata.
+    heterogeneity : WaldTest
+        That all strata have one effect (Cochran's Q where strata share no cluster).
+    pooling_gap : Effect
+        Pooled minus stratified.
+    """
+
+    effect: Effect
+    curve: EffectCurve
+    weights: Mapping[JsonScalar, float]
+    pooled: Effect
+    heterogeneity: WaldTest
+    pooling_gap: Effect
+
+    def to_frame(self, level: float = 0.95) -> pd.DataFrame:
+        """One row a stratum: weight, estimate, standard error and limits."""
+        frame = self.curve.to_frame(level)
+        frame.insert(1, "weight", [self.weights[label] for label in self.curve.index])
+        return frame
+
+    def summary(self, level: float = 0.95) -> str:
+        """The weighted mean, the strata, and how the pooled effect differs."""
+        gap, q = self.pooling_gap, self.heterogeneity
+        return "\n".join(
+            [
+                self.effect.summary(level),
+                self.curve.summary(level),
+                f"one effect in all strata: p = {q.p_value:.3g}; pooled minus stratified "
+                f"{gap.estimate:+.4g} (p = {gap.p_value:.3g})",
+            ]
+        )
+
+    def plot(self, ax: Axes | None = None) -> Axes:
+        """Draw a forest of the strata with pooled and stratified diamonds; returns the axes."""
+        from causal.did.plots import draw_strata  # noqa: PLC0415 — matplotlib when used
+
+        return draw_strata(self, ax)
+
+
+@keeps_warnings
+def stratified_did(
+    table: Table | PanelMoments,
+    *,
+    outcome: str,
+    unit: str,
+    time: str,
+    stratum: str,
+    treatment: str | None = None,
+    start: Any = None,  # noqa: ANN401 — a time of any kind
+    cohort: str | None = None,
+    never: Any = None,  # noqa: ANN401 — a time of any kind
+    weights: Weights = "treated",
+    cluster: str | None = None,
+    aggregate: Aggregate = None,
+) -> StratifiedDid:
+    """Difference-in-differences within user states, joined with weights of your choice.
+
+    A pooled regression compares treated with controls of other states and weighs states by the
+    variance of treatment in them; where effects and trends differ by state it answers nobody's
+    question (Simpson's paradox). Here each state has its own controls and its own trend.
+
+    Parameters
+    ----------
+    table : Table or PanelMoments
+        One row a unit and period.
+    outcome, unit, time : str
+        Columns.
+    stratum : str
+        Column, constant within unit and known *before* treatment: a state that the treatment may
+        have changed (active after the launch) biases every stratum.
+    treatment, start, cohort, never
+        Who is treated and when, as in `diff_in_diff`.
+    weights : {"treated", "population", "inverse_variance"} or mapping from stratum to number
+        Shares of treated units (the effect on the treated), of all units (as if all were treated),
+        by precision (changes the estimand), or numbers that sum to 1.
+    cluster, aggregate
+        As in `diff_in_diff`; clusters may span strata.
+
+    Returns
+    -------
+    StratifiedDid
+
+    Raises
+    ------
+    ValueError
+        As in `diff_in_diff`; if a stratum has no treated or no control unit, or weights miss a
+        stratum, name an unknown one, or do not sum to 1.
+
+    Notes
+    -----
+    tau = sum w_k tau_k, V = w'Vw over the joint covariance by unit or cluster. Shares of units are
+    estimated, which adds (sum w_k tau_k^2 - tau^2) / N of the units they are shares of (with
+    clusters, the variance of the cluster-level shares).
+
+    References
+    ----------
+    Cochran (1954), The combination of estimates from different experiments, for Q.
+
+    Examples
+    --------
+    >>> import numpy as np, pandas as pd
+    >>> i, t = (a.ravel() for a in np.indices((80, 2)))
+    >>> log = pd.DataFrame({"id": i, "day": t, "d": i % 2, "state": np.where(i < 40, "new", "old")})
+    >>> log["y"] = (i * 7 + t * 5) % 4 + (1.0 + (i < 40)) * (i % 2) * t
+    >>> found = stratified_did(log, outcome="y", unit="id", time="day", stratum="state",
+    ...     treatment="d", start=1, weights={"new": 0.5, "old": 0.5})
+    """
+    m = open_moments(
+        table,
+        outcome=outcome,
+        unit=unit,
+        time=time,
+        stratum=stratum,
+        treatment=treatment,
+        start=start,
+        cohort=cohort,
+        never=never,
+        cluster=cluster,
+        aggregate=aggregate,
+    )
+    if m.stratum is None:
+        raise ValueError(f"the moments hold no stratum; read them with stratum={stratum!r}")
+    _check_weights(weights, m.strata, stratum)
+    _check_strata(m, stratum)
+    pooled = twfe(m, "CR1")
+    parts = _Parts.of(m)
+    chosen, share_cov = _chosen(weights, m, parts)
+    return _result(m, parts, chosen, share_cov, pooled, weights)
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class _Parts:
+    """Fits of the strata and of all units, and the covariance of their K + 1 estimates."""
+
+    estimate: NDArray[np.float64]  # strata, then pooled
+    cov: NDArray[np.float64]
+    df: float
+
+    @classmethod
+    def of(cls, m: PanelMoments) -> _Parts:
+        """Fit each stratum alone and all together; sum the products of their scores."""
+        k = len(m.strata)
+        fits: list[GramFit] = []
+        influence = np.zeros((k + 1, len(m), len(m.times)))
+        residual = np.zeros_like(influence)
+        for j in range(k + 1):
+            mine = m.stratum == j if j < k else np.ones(len(m), dtype=bool)
+            fit = fit_treatment(m.kept(np.asarray(mine)), "CR1")
+            influence[j, mine] = fit.weights[fit.of][:, :, 0]
+            residual[j, mine] = fit.residual
+            fits.append(fit)
+        raw = _joint(m, influence, residual)
+        scale = np.sqrt([float(f.cov[0, 0]) for f in fits]) / np.sqrt(
+            np.where(np.diag(raw) > 0, np.diag(raw), 1.0)
+        )
+        estimate = np.array([float(f.coef[0]) for f in fits])
+        return cls(estimate, raw * np.outer(scale, scale), float(np.min(fits[-1].df)))
+
+
+def _joint(
+    m: PanelMoments, influence: NDArray[np.float64], residual: NDArray[np.float64]
+) -> NDArray[np.float64]:
+    """Sums of products of the estimates' scores, by unit or cluster, without factors."""
+    n = m.n.astype(np.float64)
+    level = np.sum(influence * residual, axis=2)  # of a unit with its group's mean path
+    if m.cluster is None and m.cross is not None:
+        joint = np.einsum("agt,gts,bgs->ab", influence, m.cross, influence, optimize=True)
+        return np.asarray(joint + (level * n) @ level.T)
+    code, _ = m.cluster_codes()
+    sums = np.array([np.bincount(code, n * row) for row in level])
+    return np.asarray(sums @ sums.T)
+
+
+def _chosen(weights: Weights, m: PanelMoments, parts: _Parts) -> tuple[NDArray[np.float64], float]:
+    """Weights of the strata, and the variance that their estimation adds."""
+    k, tau = len(m.strata), parts.estimate[:-1]
+    if isinstance(weights, Mapping):
+        return np.array([float(weights[label]) for label in m.strata]), 0.0
+    if weights == "inverse_variance":
+        precision = 1 / np.diag(parts.cov)[:-1]
+        return precision / precision.sum(), 0.0
+    counted = np.ones(len(m), dtype=bool)
+    if weights == "treated":
+        counted = (m.first > 0) & (m.first < len(m.times))
+    n = m.n * counted
+    total = float(n.sum())
+    w = np.bincount(m.stratum, n, k) / total  # type: ignore[arg-type]
+    mean = float(w @ tau)
+    if m.cluster is None:
+        return w, max(float(w @ tau**2) - mean**2, 0.0) / total
+    code, g = m.cluster_codes()
+    moved = np.bincount(code, n * (tau[m.stratum] - mean)) / total
+    return w, float(moved @ moved) * g / (g - 1)
+
+
+def _result(
+    m: PanelMoments,
+    parts: _Parts,
+    w: NDArray[np.float64],
+    share_variance: float,
+    pooled: Effect,
+    weights: Weights,
+) -> StratifiedDid:
+    """Put the numbers together."""
+    tau, cov = parts.estimate[:-1], parts.cov[:-1, :-1]
+    estimate = float(w @ tau)
+    variance = float(w @ cov @ w) + share_variance
+    named: str = "given" if isinstance(weights, Mapping) else weights
+    if weights == "inverse_variance":
+        named = "inverse variance (changes the estimand)"
+    details = {k: v for k, v in pooled.details.items() if k not in ("total", "assumes")}
+    details |= {"weights": named, "assumes": _ASSUMES}
+    common: dict[str, Any] = {
+        "method": "difference-in-differences by stratum",
+        "n_obs": pooled.n_obs,
+        "n_clusters": pooled.n_clusters,
+        "df": parts.df,
+    }
+    effect = Effect(
+        estimate=estimate,
+        std_error=math.sqrt(max(variance, 0.0)),
+        estimand="att",
+        **common,
+        details=details,
+    )
+    curve = EffectCurve(
+        index=m.strata,
+        index_name="stratum",
+        estimate=tau,
+        cov=cov,
+        estimand="att",
+        **common,
+        details={"assumes": _ASSUMES},
+    )
+    between = np.eye(len(tau))[1:] - np.eye(len(tau))[0]
+    both = np.append(-w, 1.0)
+    gap = Effect(
+        estimate=pooled.estimate - estimate,
+        std_error=math.sqrt(max(float(both @ parts.cov @ both) + share_variance, 0.0)),
+        estimand="pooled minus stratified",
+        **common,
+    )
+    return StratifiedDid(
+        effect=effect,
+        curve=curve,
+        weights=dict(zip(m.strata, w.tolist(), strict=True)),
+        pooled=pooled,
+        heterogeneity=wald_test(between @ tau, between @ cov @ between.T, None),
+        pooling_gap=gap,
+    )
+
+
+def _check_weights(weights: Weights, strata: tuple[JsonScalar, ...], name: str) -> None:
+    """Raise unless weights are a known choice, or name every stratum and sum to 1."""
+    if not isinstance(weights, Mapping):
+        check_one_of(weights, "weights", _CHOICES)
+        return
+    missing = [label for label in strata if label not in weights]
+    unknown = [label for label in weights if label not in strata]
+    if missing or unknown:
+        raise ValueError(
+            f"weights must name every stratum of {name!r} and no other; missing "
+            f"{missing[:3]}, unknown {unknown[:3]}; it has {list(strata)[:10]}; set one for each"
+        )
+    values = [finite(f"weights[{label!r}]", weights[label]) for label in strata]
+    if min(values) < 0 or abs(sum(values) - 1) > 1e-8:
+        raise ValueError(
+            f"weights must be >= 0 and sum to 1; they are {values[:5]} and sum to "
+            f"{sum(values):.10g}; divide them by their sum"
+        )
+
+
+def _check_strata(m: PanelMoments, name: str) -> None:
+    """Raise unless there are several strata, each with treated and control units."""
+    if len(m.strata) < 2:
+        raise ValueError(
+            f"stratum {name!r} must have at least two labels; it has {list(m.strata)}; use "
+            "diff_in_diff"
+        )
+    treated = (m.first > 0) & (m.first < len(m.times))
+    for what, there in (("treated", treated), ("control", ~treated)):
+        with_units = np.bincount(m.stratum, m.n * there, len(m.strata))  # type: ignore[arg-type]
+        lacking = [m.strata[k] for k in np.flatnonzero(with_units == 0)]
+        several = what == "control" and n_cohorts(m) > 1
+        if lacking and not several:
+            raise ValueError(
+                f"every stratum of {name!r} must have {what} units; {shown(lacking)} has none; "
+                "drop its rows, or join it with another stratum"
+            )

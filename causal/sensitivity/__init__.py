@@ -1,0 +1,1 @@
+"""What could overturn an event study."""

@@ -1,0 +1,1 @@
+"""Adoption at several times: each cohort against those not treated."""

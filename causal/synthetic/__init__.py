@@ -1,0 +1,1 @@
+"""Weighted donors, and factors, in place of a control group."""
