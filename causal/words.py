@@ -83,6 +83,8 @@ def details_in_words(details: Mapping[str, JsonValue]) -> list[str]:
     if isinstance(kind := details.get("covariance"), str):
         n = details.get("n_clusters")
         lines.append(f"standard error {kind}" + (f"; {n:,} clusters" if n else ""))
+    if isinstance(how := details.get("weights"), str):
+        lines.append(f"averaged: {how}")
     if isinstance(text := details.get("assumes"), str):
         lines.append(f"assumes: {text}")
     said = details.get("warnings")

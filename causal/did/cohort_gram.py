@@ -29,6 +29,7 @@ if TYPE_CHECKING:
 class GramFit:
     """Coefficients of a regression on cohorts.
 
+    moments : those of units with at least two rows; the rest of the fit goes with them
     names : of the K regressors
     coef (K,), cov (K, K), df : one number, or one a coefficient for CR2
     k : parameters of the convention; n_clusters, n_obs, singletons : units of a single row left out
@@ -37,6 +38,7 @@ class GramFit:
     residual (G, T) : mean residual path of a group
     """
 
+    moments: PanelMoments
     names: tuple[str, ...]
     coef: NDArray[np.float64]
     cov: NDArray[np.float64]
@@ -97,8 +99,8 @@ def fit_cohorts(
     b = (sum n Z'Z)^-1 sum n Z'm, and the meat is sum Z'(Q + n e e')Z, e = M_p m - Z b, Q the
     centred cross products. k = K + T on a balanced panel clustered by unit.
     """
-    present = m.present
-    m_, present, at_, keep = _without_singletons(m, present, at)
+    m_, at_ = several_rows(m, at)
+    present = m_.present
     Z, of = _projected(regressors, at_, present)
     path, scale = _scaled(m_, present)
     n = m_.n.astype(np.float64)
@@ -123,11 +125,8 @@ def fit_cohorts(
         cov, df, n_clusters = _covariance(
             m_, Z, of, bread, grams, residual, scale, covariance, n_obs, k, k_reg, contrasts
         )
-    full = np.zeros((len(m), Z.shape[1]))
-    full[keep] = residual * scale
-    where = np.zeros(len(m), dtype=np.int64)
-    where[keep] = of
     return GramFit(
+        moments=m_,
         names=tuple(names),
         coef=b[-k_reg:] * scale,
         cov=cov,
@@ -138,24 +137,22 @@ def fit_cohorts(
         singletons=int(m.n.sum() - m_.n.sum()),
         covariance=covariance,
         weights=weights,
-        of=where,
-        residual=full,
+        of=of,
+        residual=residual * scale,
     )
 
 
-def _without_singletons(
-    m: PanelMoments, present: NDArray[np.bool_], at: NDArray[np.int64]
-) -> tuple[PanelMoments, NDArray[np.bool_], NDArray[np.int64], NDArray[np.bool_]]:
-    """Groups of units with at least two rows: one row says nothing of a change."""
-    keep = present.sum(axis=1) >= 2
+def several_rows(m: PanelMoments, at: NDArray[np.int64]) -> tuple[PanelMoments, NDArray[np.int64]]:
+    """Groups of units with at least two rows, and their `at`: one row says nothing of a change."""
+    keep = m.present.sum(axis=1) >= 2
     if keep.all():
-        return m, present, at, keep
+        return m, at
     if not keep.any():
         raise ValueError(
             f"units {m.columns['unit']!r} must have rows in at least two periods; none has; add "
             "rows of other periods"
         )
-    return m.kept(keep), present[keep], at[keep], keep
+    return m.kept(np.asarray(keep)), at[keep]
 
 
 def _projected(

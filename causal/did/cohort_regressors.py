@@ -52,27 +52,29 @@ def units_by_event_time(m: PanelMoments, events: NDArray[np.int64]) -> dict[int,
     return {int(e): int(count[since == e].sum()) for e in events}
 
 
-def negative_weight(m: PanelMoments, fit: GramFit) -> float:
+def negative_weight(fit: GramFit) -> float:
     """Sum of the negative weights that TWFE gives to effects of treated cells (they sum to 1).
 
     References
     ----------
     De Chaisemartin and D'Haultfoeuille (2020), Theorem 1.
     """
+    m = fit.moments
     weight = m.n[:, None] * fit.weights[fit.of][:, :, 0]
     on = treated_cells(m.first, len(m.times)) & m.present
     key = m.first[:, None] * len(m.times) + np.arange(len(m.times))[None, :]
     cells = np.bincount(key[on], weight[on])
-    return float(cells[cells < 0].sum())
+    return float(cells[cells < -1e-12 * np.abs(cells).sum()].sum())
 
 
-def contamination(m: PanelMoments, fit: GramFit, event: int, reference: int) -> float:
+def contamination(fit: GramFit, event: int, reference: int) -> float:
     """Absolute weight that TWFE's coefficient of one event time puts on other event times.
 
     References
     ----------
     Sun and Abraham (2021), Proposition 3.
     """
+    m = fit.moments
     j = fit.names.index(f"event time {event}")
     weight = m.n[:, None] * fit.weights[fit.of][:, :, j]
     since = event_time(m.first, len(m.times))
@@ -121,5 +123,5 @@ def treated_clusters(m: PanelMoments) -> int:
 
 def cohort_words(m: PanelMoments) -> str:
     """The first cohorts, for messages."""
-    firsts = np.unique(m.first[m.first < len(m.times)])
+    firsts = np.unique(m.first[(m.first > 0) & (m.first < len(m.times))])
     return shown([m.times.labels[f] for f in firsts])

@@ -145,7 +145,11 @@ def warn_few_clusters(
             "no variance estimator is reliable with one treated cluster; use "
             "few_cluster_test(method='permutation') or synthetic_control"
         )
+    elif covariance == "CR2":
+        say = "degrees of freedom are few and intervals wide; compare with few_cluster_test"
     else:
-        other = "" if covariance == "CR2" else "covariance='CR2' of diff_in_diff and "
-        say = f"errors are too small with so few; compare with {other}few_cluster_test"
+        say = (
+            "errors are too small with so few; compare with covariance='CR2' of diff_in_diff and "
+            "few_cluster_test"
+        )
     warnings.warn(f"{found}: {say}", EstimationWarning, stacklevel=stacklevel)

@@ -7,48 +7,69 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from causal.did.cohort_regressors import treated_cells
 from causal.effect import Effect
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Mapping, Sequence
+
+    from numpy.typing import NDArray
 
     from causal.did.cohort_gram import GramFit
-    from causal.panel.cohort_moments import PanelMoments
 
 
 def with_baseline(
-    m: PanelMoments, fit: GramFit, *, estimand: str, method: str, details: Mapping[str, Any]
+    fit: GramFit,
+    cells: Sequence[NDArray[np.bool_]],
+    *,
+    contrast: NDArray[np.float64] | None = None,
+    df: float | None = None,
+    estimand: str,
+    method: str,
+    details: Mapping[str, Any],
 ) -> Effect:
-    """The first coefficient with its counterfactual level, variance and covariance.
+    """A contrast of coefficients with its counterfactual level, variance and covariance.
+
+    Parameters
+    ----------
+    fit : GramFit
+    cells : sequence of bool arrays (G, T)
+        Treated cells; the level is the plain mean over the arrays of each one's mean outcome, less
+        the effect.
+    contrast : array (K,), optional
+        Weights of the coefficients; the first coefficient by default.
+    df, estimand, method, details
+        Of the effect; the least df of the fit by default.
 
     Notes
     -----
-    The level is mu - tau, mu the mean outcome of treated cells. Both are linear in paths: unit i of
-    group g moves tau by w_g'e_i and mu by d_g'(y_i - mu) / N, d_g the treated periods; the joint
-    covariance sums their products by cluster like that of tau.
+    Both are linear in paths: unit i of group g moves the effect by w_g'e_i and the mean by d_g'(y_i
+    - mu), d_g the share of its cells; their joint covariance sums products by cluster like that of
+    the coefficients, with the same small-sample factor.
     """
-    tau, v_tau = float(fit.coef[0]), float(fit.cov[0, 0])
-    on = (treated_cells(m.first, len(m.times)) & m.present).astype(np.float64)
-    cells = float((m.n[:, None] * on).sum())
-    mu = float((m.n[:, None] * on * m.mean).sum() / cells)
-    d = on / cells
-    off = (m.mean - mu) * on
-    w = fit.weights[fit.of][:, :, 0]
+    m = fit.moments
+    c = np.eye(len(fit.coef))[0] if contrast is None else contrast
+    tau, v_tau = float(c @ fit.coef), float(c @ fit.cov @ c)
+    w = fit.weights[fit.of] @ c
     n = m.n.astype(np.float64)
+    d, off, mu = np.zeros_like(m.mean), np.zeros_like(m.mean), 0.0
+    for on in cells:
+        share = on / (float((n[:, None] * on).sum()) * len(cells))
+        level = float((n[:, None] * share * m.mean).sum()) * len(cells)
+        d, off, mu = d + share, off + share * (m.mean - level), mu + level / len(cells)
+    at_tau, at_mu = n * np.sum(w * fit.residual, axis=1), n * np.sum(off, axis=1)
     if m.cluster is None and m.cross is not None:
-        v_mu = np.einsum("gs,gst,gt->", d, m.cross, d) + np.sum(n * np.sum(d * off, axis=1) ** 2)
-        both = np.einsum("gs,gst,gt->", w, m.cross, d)
-        c = both + np.sum(n * np.sum(w * fit.residual, axis=1) * np.sum(d * off, axis=1))
-        raw = np.einsum("gs,gst,gt->", w, m.cross, w)
-        raw += np.sum(n * np.sum(w * fit.residual, axis=1) ** 2)
+        raw, both, v_mu = (
+            float(np.einsum("gs,gst,gt->", a, m.cross, b)) for a, b in ((w, w), (w, d), (d, d))
+        )
+        parts = (at_tau / np.sqrt(n), at_mu / np.sqrt(n))
     else:
         code, _ = m.cluster_codes()
-        tau_c = np.bincount(code, n * np.sum(w * fit.residual, axis=1))
-        mu_c = np.bincount(code, n * np.sum(d * off, axis=1))
-        v_mu, c, raw = float(mu_c @ mu_c), float(mu_c @ tau_c), float(tau_c @ tau_c)
-    factor = v_tau / raw if raw > 0 else 1.0  # the small-sample factor of tau goes for both
-    v_mu, c = float(v_mu) * factor, float(c) * factor
+        raw = both = v_mu = 0.0
+        parts = (np.bincount(code, at_tau), np.bincount(code, at_mu))
+    raw, v_mu = raw + float(parts[0] @ parts[0]), v_mu + float(parts[1] @ parts[1])
+    both += float(parts[0] @ parts[1])
+    factor = v_tau / raw if raw > 0 else 1.0
+    v_mu, both = v_mu * factor, both * factor
     return Effect(
         estimate=tau,
         std_error=math.sqrt(max(v_tau, 0.0)),
@@ -56,9 +77,9 @@ def with_baseline(
         method=method,
         n_obs=fit.n_obs,
         n_clusters=fit.n_clusters,
-        df=float(np.min(fit.df)),
+        df=float(np.min(fit.df)) if df is None else df,
         baseline=mu - tau,
-        baseline_variance=max(v_mu + v_tau - 2 * c, 0.0),
-        baseline_cov=c - v_tau,
+        baseline_variance=max(v_mu + v_tau - 2 * both, 0.0),
+        baseline_cov=both - v_tau,
         details=details,
     )

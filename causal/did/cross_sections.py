@@ -2,17 +2,26 @@
 
 from __future__ import annotations
 
-import datetime as dt
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from causal.did.conventions import covariance_details, warn_few_clusters
 from causal.effect import Effect
-from causal.frame import Table, check_columns, column_names, column_reader, listed, read_columns
+from causal.frame import (
+    Table,
+    check_columns,
+    column_names,
+    column_reader,
+    fetch_arrow,
+    in_memory_rows,
+    listed,
+    open_table,
+    read_columns,
+)
 from causal.linear import covariance as covariance_of
 from causal.linear import least_squares
-from causal.moments import Moments, group_moments
+from causal.moments import group_moments
 from causal.panel.adoption import declared, shown
 from causal.panel.cohort_moments import PanelMoments
 from causal.panel.times import Times, read_time_column
@@ -62,12 +71,19 @@ def four_means(
     named = listed(covariates, "covariates")
     roles = {"outcome": outcome, "time": time, "treatment": treatment, "cluster": cluster}
     check_columns(column_names(table), {**roles, "covariates": named, "weight": weight})
+    if covariance == "HC1" and cluster is not None:
+        raise ValueError(
+            f"covariance='HC1' takes rows as independent, but cluster={cluster!r} was given; use "
+            "'CR1', or leave cluster out"
+        )
     kind = "HC1" if cluster is None and covariance == "CR1" else covariance
     if named or weight is not None or kind not in ("HC1", "CR1"):
         return _of_rows(table, outcome, time, str(treatment), start, named, weight, cluster, kind)
     keys = [str(treatment), time, *([] if cluster is None else [cluster])]
     m = group_moments(table, columns=[outcome], by=keys)
-    after = _after(_time_labels(m, time), start)
+    times = _observed_times(table, time)
+    begin = _begin(times, start)
+    after = (times.positions(m.keys[time].to_pylist()) >= begin).astype(np.int64)
     cell = 2 * _status(np.asarray(m.keys[str(treatment)].to_numpy()), str(treatment)) + after
     _refuse_empty(cell, np.ones(len(cell)))
     n = m.n.astype(np.float64)
@@ -105,7 +121,7 @@ def four_means(
         baseline=float(base @ mean + m.mean[0, 0]),
         baseline_variance=max(v, 0.0),
         baseline_cov=c,
-        details={**details, **_counts(size, estimate)},
+        details={**details, "outcome": outcome, **_counts(size, estimate)},
     )
 
 
@@ -130,7 +146,7 @@ def _of_rows(
     columns = read_columns(table, numeric=numeric, labels=[] if cluster is None else [cluster])
     column = read_time_column(time, column_reader(table, [time])(time))
     times = Times(column.kind, column.levels)
-    after = (column.codes >= times.index_of(start, "start")).astype(np.int64)
+    after = (column.codes >= _begin(times, start)).astype(np.int64)
     arm = _status(columns[treatment], treatment)
     w = None if weight is None else columns[weight]
     _refuse_empty(2 * arm + after, np.ones(len(arm)) if w is None else w)
@@ -162,7 +178,7 @@ def _of_rows(
         n_obs=fit.n,
         n_clusters=g,
         df=df,
-        details={**details, **_counts(size, float(fit.coef[3]))},
+        details={**details, "outcome": outcome, **_counts(size, float(fit.coef[3]))},
     )
 
 
@@ -190,28 +206,25 @@ def _status(values: NDArray[Any], name: str) -> NDArray[np.int64]:
     return status.astype(np.int64)
 
 
-def _time_labels(m: Moments, time: str) -> NDArray[Any]:
-    """Times as the engine's labels: numbers, or text that sorts like the times."""
-    values = m.keys[time].to_pylist()
-    return np.array(values, dtype=object if isinstance(values[0], str) else None)
+def _observed_times(table: Table, time: str) -> Times:
+    """The distinct times of a table."""
+    if in_memory_rows(table) is not None:
+        column = read_time_column(time, column_reader(table, [time])(time))
+    else:
+        found = fetch_arrow(open_table(table, columns=[time]).distinct())
+        column = read_time_column(time, found.column(time))
+    return Times(column.kind, column.levels)
 
 
-def _after(times: NDArray[Any], start: Any) -> NDArray[np.int64]:  # noqa: ANN401 — a time
-    """Whether a time is at or after the start, which must be observed after another time."""
-    wanted = start
-    if times.dtype == object and isinstance(start, dt.date):
-        by_day = len(str(times[0])) == len("2026-05-03")
-        wanted = start.isoformat()[:10] if by_day else str(start)
-    if isinstance(wanted, str) != (times.dtype == object):
-        raise TypeError(f"start must be a time like {times[0]!r}; got {start!r}; convert it first")
-    after = np.array([t >= wanted for t in times])
-    if after.all() or not after.any():
-        where = "after the last" if not after.any() else "at or before the first"
+def _begin(times: Times, start: Any) -> int:  # noqa: ANN401 — a time
+    """Position of the start, with observed times before it."""
+    at = times.index_of(start, "start")
+    if at == 0:
         raise ValueError(
-            f"start must leave observed times before and after it; got {start!r}, {where} of "
-            f"{min(times)!r} to {max(times)!r}; name a time between"
+            f"start must leave observed times before it; got {start!r}, the first of them; name a "
+            "later one, or add earlier rows"
         )
-    return after.astype(np.int64)
+    return at
 
 
 def _refuse_empty(cell: NDArray[np.int64], weight: NDArray[np.float64]) -> None:

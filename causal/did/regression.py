@@ -14,6 +14,7 @@ from causal.did.cohort_regressors import (
     event_time,
     n_cohorts,
     negative_weight,
+    treated_cells,
     treated_clusters,
     treatment_regressor,
     units_by_event_time,
@@ -29,7 +30,6 @@ from causal.panel.adoption import SwitchOffError
 from causal.panel.open_moments import open_panel
 from causal.panel.said import keeps_warnings
 from causal.panel.unit_panel import UnitPanel, warn
-from causal.values import whole_number
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -43,6 +43,7 @@ if TYPE_CHECKING:
 __all__ = ["diff_in_diff", "event_study"]
 
 _COVARIANCES = ("CR1", "CR2", "CR3", "HC1")
+_METHOD, _MEAN = "event study, two-way fixed effects", "plain mean over event times >= 0"
 _ASSUMES = (
     "without treatment both groups would have moved in parallel; nobody acted on the treatment "
     "before it came; treated units do not affect controls"
@@ -141,7 +142,7 @@ def diff_in_diff(
     >>> diff_in_diff(log, **columns, start=1).estimate
     2.5
     """
-    check_one_of(covariance, "covariance", _COVARIANCES)
+    _check_covariance(covariance, cluster)
     said: dict[str, Any] = {"treatment": treatment, "start": start, "cohort": cohort}
     if unit is None:
         from causal.did.cross_sections import four_means  # noqa: PLC0415 — not needed with units
@@ -163,9 +164,18 @@ def diff_in_diff(
             aggregate=aggregate,
             **said,
         )
-    except SwitchOffError:
+    except SwitchOffError as error:
+        if aggregate is not None or covariance != "CR1":
+            raise ValueError(
+                f"{error}; treatment that switches off takes neither aggregate= nor another "
+                "covariance than 'CR1'"
+            ) from None
         from causal.did.fixed_effects import fixed_effects  # noqa: PLC0415 — rarely needed
 
+        warn(
+            "treatment switches off in some units: the effect compares all its changes, on and "
+            "off, and assumes that nothing carries over"
+        )
         return fixed_effects(
             table,
             outcome=outcome,
@@ -182,18 +192,33 @@ def diff_in_diff(
     return twfe(found, covariance)
 
 
+def _check_covariance(covariance: PanelCovariance, cluster: str | None) -> None:
+    """Refuse unknown covariances, and clusters where rows are taken as independent."""
+    check_one_of(covariance, "covariance", _COVARIANCES)
+    if covariance == "HC1" and cluster is not None:
+        raise ValueError(
+            f"covariance='HC1' takes rows as independent, but cluster={cluster!r} was given; use "
+            "'CR1', or leave cluster out"
+        )
+
+
 def twfe(m: PanelMoments, covariance: PanelCovariance) -> Effect:
     """The coefficient of treatment on unit and period effects, with its counterfactual."""
     fit = fit_treatment(m, covariance)
+    m = fit.moments
     warn_of_twfe(m, fit, covariance)
-    details = {**fit.details(), **_cells(m, float(fit.coef[0])), "assumes": _ASSUMES}
-    return with_baseline(
-        m,
-        fit,
-        estimand="att",
-        method=twfe_words(m),
-        details=details,
-    )
+    on = treated_cells(m.first, len(m.times)) & m.present
+    cells, units = int((m.n[:, None] * on).sum()), int(m.n[on.any(axis=1)].sum())
+    details = {
+        **fit.details(),
+        "outcome": m.columns["outcome"],
+        "n_units": m.n_units,
+        "treated_units": units,
+        "treated_cells": cells,
+        "total": float(fit.coef[0]) * cells,
+        "assumes": _ASSUMES,
+    }
+    return with_baseline(fit, [on], estimand="att", method=twfe_words(m), details=details)
 
 
 def fit_treatment(m: PanelMoments, covariance: PanelCovariance) -> GramFit:
@@ -205,11 +230,11 @@ def fit_treatment(m: PanelMoments, covariance: PanelCovariance) -> GramFit:
 def warn_of_twfe(m: PanelMoments, fit: GramFit, covariance: PanelCovariance) -> None:
     """What makes a TWFE coefficient fragile: cohorts, always treated, few clusters."""
     if n_cohorts(m) > 1:
-        share = negative_weight(m, fit)
+        share = negative_weight(fit)
         warn(
             f"treatment starts at {n_cohorts(m)} times ({cohort_words(m)}): two-way fixed effects "
             f"compare with treated units; the negative weights of effects sum to {share:.3g}; use "
-            "group_time_effects, or event_study to look at them",
+            "group_time_effects",
             stacklevel=5,
         )
     always = m.first == 0
@@ -229,15 +254,6 @@ def twfe_words(m: PanelMoments) -> str:
     if len(m.times) == 2 and n_cohorts(m) == 1:
         return "difference-in-differences"
     return "difference-in-differences, two-way fixed effects"
-
-
-def _cells(m: PanelMoments, effect: float) -> dict[str, Any]:
-    """Treated units and cells, and the total effect over them."""
-    on = (event_time(m.first, len(m.times)) >= 0) & m.present & (m.first < len(m.times))[:, None]
-    cells = int((m.n[:, None] * on).sum())
-    units = int(m.n[on.any(axis=1)].sum())
-    return {"n_units": m.n_units, "treated_units": units, "treated_cells": cells,
-            "total": effect * cells}  # fmt: skip
 
 
 @keeps_warnings
@@ -314,7 +330,7 @@ def event_study(  # noqa: PLR0913 — the roles of columns and the ways to say w
     >>> event_study(log, outcome="watch", unit="id", time="day", cohort="cohort").curve.index
     (-2, -1, 0, 1)
     """
-    check_one_of(covariance, "covariance", _COVARIANCES)
+    _check_covariance(covariance, cluster)
     found = open_panel(
         table,
         outcome=outcome,
@@ -369,11 +385,10 @@ def check_window(window: tuple[int, int], reference: int) -> tuple[int, int]:
 
 def without_reference(seen: NDArray[np.int64], reference: int) -> NDArray[np.int64]:
     """Observed event times other than the reference."""
-    whole_number("-reference", -reference, 1)
-    if reference not in seen:
+    if reference not in seen or reference >= 0:
         raise ValueError(
-            f"reference must be an observed event time before the start; got {reference}; treated "
-            f"units have {seen[seen < 0].tolist()}; name one of them, or widen the window"
+            f"reference must be an observed event time before the start; got {reference!r}; "
+            f"treated units have {seen[seen < 0].tolist()}; name one of them, or widen the window"
         )
     return np.asarray(seen[seen != reference])
 
@@ -396,18 +411,31 @@ def _event_study(
             "period effects: use sun_abraham or group_time_effects(control='not_yet')"
         ) from None
     if n_cohorts(m) > 1:
-        share = contamination(m, fit, 0, reference)
+        share = contamination(fit, 0, reference)
         warn(
             f"treatment starts at {n_cohorts(m)} times ({cohort_words(m)}): the coefficient of "
             f"event time 0 puts an absolute weight of {share:.3g} on effects at other event times; "
             "use sun_abraham or group_time_effects",
             stacklevel=4,
         )
+    m = fit.moments
     n = m.n_units if fit.n_clusters is None else fit.n_clusters
     if covariance != "HC1":
         warn_few_clusters(n, treated_clusters(m), covariance=covariance, stacklevel=4)
     n_units = units_by_event_time(m, np.append(events, reference))
     warn_composition(n_units)
+    outcome = m.columns["outcome"]
+    details = {**fit.details(), "outcome": outcome, "n_units": m.n_units, "assumes": _ASSUMES}
+    since = event_time(m.first, len(m.times))
+    effect = with_baseline(
+        fit,
+        [(since == e) & m.present for e in events[events >= 0]],
+        contrast=after / after.sum(),
+        df=float(np.atleast_1d(fit.df)[-1]),
+        estimand="att",
+        method=_METHOD,
+        details={**details, "weights": _MEAN},
+    )
     return finished(
         fit.coef,
         fit.cov,
@@ -417,7 +445,8 @@ def _event_study(
         n_units=n_units,
         n_obs=fit.n_obs,
         n_clusters=fit.n_clusters,
-        details={**fit.details(), "n_units": m.n_units, "assumes": _ASSUMES},
+        details=details,
+        effect=effect,
     )
 
 
@@ -432,6 +461,7 @@ def finished(
     n_obs: int,
     n_clusters: int | None,
     details: dict[str, Any],
+    effect: Effect | None = None,
 ) -> EventStudy:
     """The event study of coefficients, and a word on a rejected pre-trend.
 
@@ -439,17 +469,17 @@ def finished(
     """
     after = (events >= 0).astype(np.float64)
     w = after / after.sum()
-    method = "event study, two-way fixed effects"
-    effect = Effect(
-        estimate=float(w @ coef),
-        std_error=float(np.sqrt(max(w @ cov @ w, 0.0))),
-        estimand="att",
-        method=method,
-        n_obs=n_obs,
-        n_clusters=n_clusters,
-        df=float(df[-1]),
-        details={**details, "weights": "plain mean over event times >= 0"},
-    )
+    if effect is None:
+        effect = Effect(
+            estimate=float(w @ coef),
+            std_error=float(np.sqrt(max(w @ cov @ w, 0.0))),
+            estimand="att",
+            method=_METHOD,
+            n_obs=n_obs,
+            n_clusters=n_clusters,
+            df=float(df[-1]),
+            details={**details, "weights": _MEAN},
+        )
     study = event_study_result(
         event_time=events.tolist(),
         estimate=coef,
@@ -457,7 +487,7 @@ def finished(
         effect=effect,
         reference=reference,
         n_units=n_units,
-        method=method,
+        method=_METHOD,
         n_obs=n_obs,
         n_clusters=n_clusters,
         df=float(df.min()),

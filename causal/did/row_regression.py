@@ -46,6 +46,13 @@ def twfe_of_rows(
             "group_time_effects, or event_study to look at them",
             stacklevel=4,
         )
+    always = int((panel.first == 0).sum())
+    if always:
+        warn(
+            f"{always} always-treated units serve as controls; drop them unless their effect is "
+            "constant (if 0 means never treated, pass never=0)",
+            stacklevel=4,
+        )
     units = int((panel.first < panel.n_periods).sum())
     return Effect(
         estimate=float(fit.coef[0]),
@@ -55,6 +62,7 @@ def twfe_of_rows(
         n_obs=fit.n_obs,
         n_clusters=fit.n_clusters,
         df=float(np.atleast_1d(fit.df)[0]),
+        **_baseline(rows, fit, on),
         details={
             **fit.details(),
             "df": float(np.atleast_1d(fit.df)[0]),
@@ -65,6 +73,30 @@ def twfe_of_rows(
             "assumes": assumes,
         },
     )
+
+
+def _baseline(rows: _Rows, fit: AbsorbedFit, on: NDArray[np.bool_]) -> dict[str, float]:
+    """Counterfactual level of treated rows, its variance and covariance with the effect.
+
+    From the sums of scores by cluster (rows under HC1), with the small-sample factor of the effect.
+    """
+    kept, treated = fit.kept, on[fit.kept]
+    w = np.ones(len(treated)) if rows.weight is None else rows.weight[kept]
+    w, y = w * treated / (w @ treated), rows.y[kept]
+    mu = float(w @ y)
+    of_mu, of_tau = w * (y - mu), fit.X @ fit.bread[:, 0] * fit.resid
+    if fit.clusters:
+        code, n = fit.clusters[0].codes, fit.clusters[0].n
+        of_mu, of_tau = (np.bincount(code, part, n) * 1.0 for part in (of_mu, of_tau))
+    tau, v_tau = float(fit.coef[0]), float(fit.cov[0, 0])
+    raw = float(of_tau @ of_tau)
+    factor = v_tau / raw if raw > 0 else 1.0
+    v_mu, both = factor * float(of_mu @ of_mu), factor * float(of_mu @ of_tau)
+    return {
+        "baseline": mu - tau,
+        "baseline_variance": max(v_mu + v_tau - 2 * both, 0.0),
+        "baseline_cov": both - v_tau,
+    }
 
 
 def event_study_of_rows(

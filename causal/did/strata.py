@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 
+from causal.did.cohort_gram import several_rows
 from causal.did.cohort_regressors import n_cohorts
 from causal.did.regression import fit_treatment, twfe
 from causal.distributions import wald_test
@@ -18,6 +19,7 @@ from causal.frame import Table, check_one_of
 from causal.panel.adoption import shown
 from causal.panel.open_moments import open_moments
 from causal.panel.said import keeps_warnings
+from causal.panel.unit_panel import warn
 from causal.values import finite
 
 if TYPE_CHECKING:
@@ -34,6 +36,7 @@ __all__ = ["StratifiedDid", "stratified_did"]
 
 Weights = Literal["treated", "population", "inverse_variance"] | Mapping[Any, float]
 
+_FEW = 5  # units of a stratum below which its error is not to be trusted
 _CHOICES = ("treated", "population", "inverse_variance")
 _ASSUMES = (
     "within each stratum, treated and controls would have moved in parallel without treatment; the "
@@ -177,11 +180,12 @@ def stratified_did(
     if m.stratum is None:
         raise ValueError(f"the moments hold no stratum; read them with stratum={stratum!r}")
     _check_weights(weights, m.strata, stratum)
-    _check_strata(m, stratum)
+    m, _ = several_rows(m, m.first)
+    _check_strata(m, stratum, weights)
     pooled = twfe(m, "CR1")
-    parts = _Parts.of(m)
-    chosen, share_cov = _chosen(weights, m, parts)
-    return _result(m, parts, chosen, share_cov, pooled, weights)
+    parts = _Parts.of(m, stratum)
+    chosen = _Chosen.of(weights, m, parts)
+    return _result(m, parts, chosen, pooled)
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -190,10 +194,11 @@ class _Parts:
 
     estimate: NDArray[np.float64]  # strata, then pooled
     cov: NDArray[np.float64]
+    level: NDArray[np.float64]  # (K + 1, G): influence of a unit whose path is its group's mean
     df: float
 
     @classmethod
-    def of(cls, m: PanelMoments) -> _Parts:
+    def of(cls, m: PanelMoments, stratum: str) -> _Parts:
         """Fit each stratum alone and all together; sum the products of their scores."""
         k = len(m.strata)
         fits: list[GramFit] = []
@@ -201,7 +206,11 @@ class _Parts:
         residual = np.zeros_like(influence)
         for j in range(k + 1):
             mine = m.stratum == j if j < k else np.ones(len(m), dtype=bool)
-            fit = fit_treatment(m.kept(np.asarray(mine)), "CR1")
+            where = f"stratum {m.strata[j]!r} of {stratum!r}: " if j < k else ""
+            try:
+                fit = fit_treatment(m.kept(np.asarray(mine)), "CR1")
+            except ValueError as error:
+                raise ValueError(f"{where}{error}") from None
             influence[j, mine] = fit.weights[fit.of][:, :, 0]
             residual[j, mine] = fit.residual
             fits.append(fit)
@@ -210,7 +219,9 @@ class _Parts:
             np.where(np.diag(raw) > 0, np.diag(raw), 1.0)
         )
         estimate = np.array([float(f.coef[0]) for f in fits])
-        return cls(estimate, raw * np.outer(scale, scale), float(np.min(fits[-1].df)))
+        level = scale[:, None] * np.sum(influence * residual, axis=2)
+        cov = raw * np.outer(scale, scale)
+        return cls(estimate, cov, level, float(np.min(fits[-1].df)))
 
 
 def _joint(
@@ -227,45 +238,62 @@ def _joint(
     return np.asarray(sums @ sums.T)
 
 
-def _chosen(weights: Weights, m: PanelMoments, parts: _Parts) -> tuple[NDArray[np.float64], float]:
-    """Weights of the strata, and the variance that their estimation adds."""
-    k, tau = len(m.strata), parts.estimate[:-1]
-    if isinstance(weights, Mapping):
-        return np.array([float(weights[label]) for label in m.strata]), 0.0
-    if weights == "inverse_variance":
-        precision = 1 / np.diag(parts.cov)[:-1]
-        return precision / precision.sum(), 0.0
-    counted = np.ones(len(m), dtype=bool)
-    if weights == "treated":
-        counted = (m.first > 0) & (m.first < len(m.times))
-    n = m.n * counted
-    total = float(n.sum())
-    w = np.bincount(m.stratum, n, k) / total  # type: ignore[arg-type]
-    mean = float(w @ tau)
+@dataclass(frozen=True, slots=True, eq=False)
+class _Chosen:
+    """Weights of the strata, and what the estimation of the weights adds.
+
+    shares (G,) : influence of a unit on the weighted mean through its stratum's share; 0 where
+        weights are given
+    """
+
+    name: str
+    weights: NDArray[np.float64]
+    shares: NDArray[np.float64]
+
+    @classmethod
+    def of(cls, weights: Weights, m: PanelMoments, parts: _Parts) -> _Chosen:
+        """The weights that were asked for."""
+        k, tau, none = len(m.strata), parts.estimate[:-1], np.zeros(len(m))
+        if isinstance(weights, Mapping):
+            given = np.array([float(weights[label]) for label in m.strata])
+            return cls("by stratum, as given", given, none)
+        if weights == "inverse_variance":
+            precision = 1 / np.diag(parts.cov)[:-1]
+            name = "by stratum, inverse variance (changes the estimand)"
+            return cls(name, precision / precision.sum(), none)
+        counted = np.ones(len(m), dtype=bool)
+        if weights == "treated":
+            counted = (m.first > 0) & (m.first < len(m.times))
+        stratum = np.asarray(m.stratum)
+        total = float((m.n * counted).sum())
+        w = np.bincount(stratum, m.n * counted, k) / total
+        kind = "treated" if weights == "treated" else "all"
+        moved = counted * (tau[stratum] - float(w @ tau)) / total
+        return cls(f"by stratum, shares of {kind} units", w, moved)
+
+
+def _squares(m: PanelMoments, level: NDArray[np.float64]) -> float:
+    """Sum of squares of an influence that units of a group share, by unit or cluster."""
     if m.cluster is None:
-        return w, max(float(w @ tau**2) - mean**2, 0.0) / total
-    code, g = m.cluster_codes()
-    moved = np.bincount(code, n * (tau[m.stratum] - mean)) / total
-    return w, float(moved @ moved) * g / (g - 1)
+        return float(m.n @ level**2)
+    code, _ = m.cluster_codes()
+    sums = np.bincount(code, m.n * level)
+    return float(sums @ sums)
 
 
-def _result(
-    m: PanelMoments,
-    parts: _Parts,
-    w: NDArray[np.float64],
-    share_variance: float,
-    pooled: Effect,
-    weights: Weights,
-) -> StratifiedDid:
+def _result(m: PanelMoments, parts: _Parts, chosen: _Chosen, pooled: Effect) -> StratifiedDid:
     """Put the numbers together."""
-    tau, cov = parts.estimate[:-1], parts.cov[:-1, :-1]
+    tau, cov, w = parts.estimate[:-1], parts.cov[:-1, :-1], chosen.weights
     estimate = float(w @ tau)
-    variance = float(w @ cov @ w) + share_variance
-    named: str = "given" if isinstance(weights, Mapping) else weights
-    if weights == "inverse_variance":
-        named = "inverse variance (changes the estimand)"
-    details = {k: v for k, v in pooled.details.items() if k not in ("total", "assumes")}
-    details |= {"weights": named, "assumes": _ASSUMES}
+    g = pooled.n_clusters or 1
+    few = 1.0 if m.cluster is None else g / (g - 1)
+    variance = float(w @ cov @ w) + few * _squares(m, chosen.shares)
+    both = np.append(-w, 1.0)  # what shares add to the mean, the pooled effect holds too
+    gap_level = both @ parts.level
+    gap_variance = float(both @ parts.cov @ both) - _squares(m, gap_level)
+    gap_variance += _squares(m, gap_level - chosen.shares)
+    details = {k: v for k, v in pooled.details.items() if k not in ("total", "assumes", "warnings")}
+    details |= {"weights": chosen.name, "assumes": _ASSUMES}
     common: dict[str, Any] = {
         "method": "difference-in-differences by stratum",
         "n_obs": pooled.n_obs,
@@ -286,13 +314,12 @@ def _result(
         cov=cov,
         estimand="att",
         **common,
-        details={"assumes": _ASSUMES},
+        details={"outcome": m.columns["outcome"], "assumes": _ASSUMES},
     )
     between = np.eye(len(tau))[1:] - np.eye(len(tau))[0]
-    both = np.append(-w, 1.0)
     gap = Effect(
         estimate=pooled.estimate - estimate,
-        std_error=math.sqrt(max(float(both @ parts.cov @ both) + share_variance, 0.0)),
+        std_error=math.sqrt(max(gap_variance, 0.0)),
         estimand="pooled minus stratified",
         **common,
     )
@@ -326,20 +353,32 @@ def _check_weights(weights: Weights, strata: tuple[JsonScalar, ...], name: str) 
         )
 
 
-def _check_strata(m: PanelMoments, name: str) -> None:
-    """Raise unless there are several strata, each with treated and control units."""
+def _check_strata(m: PanelMoments, name: str, weights: Weights) -> None:
+    """Raise unless there are several strata with treated and control units; warn of few."""
     if len(m.strata) < 2:
         raise ValueError(
             f"stratum {name!r} must have at least two labels; it has {list(m.strata)}; use "
             "diff_in_diff"
         )
     treated = (m.first > 0) & (m.first < len(m.times))
+    few = []
     for what, there in (("treated", treated), ("control", ~treated)):
-        with_units = np.bincount(m.stratum, m.n * there, len(m.strata))  # type: ignore[arg-type]
-        lacking = [m.strata[k] for k in np.flatnonzero(with_units == 0)]
-        several = what == "control" and n_cohorts(m) > 1
-        if lacking and not several:
+        units = np.bincount(np.asarray(m.stratum), m.n * there, len(m.strata))
+        lacking = [m.strata[k] for k in np.flatnonzero(units == 0)]
+        if lacking and (what == "treated" or n_cohorts(m) == 1):
             raise ValueError(
                 f"every stratum of {name!r} must have {what} units; {shown(lacking)} has none; "
                 "drop its rows, or join it with another stratum"
             )
+        alone = [m.strata[k] for k in np.flatnonzero(units == 1)]
+        if alone and weights == "inverse_variance":
+            raise ValueError(
+                f"weights='inverse_variance' needs errors that can be trusted; stratum "
+                f"{shown(alone)} of {name!r} has one {what} unit; use other weights, or join it"
+            )
+        few += [f"{int(units[k])} {what} in {m.strata[k]!r}" for k in np.flatnonzero(units < _FEW)]
+    if few:
+        warn(
+            f"strata of {name!r} with fewer than {_FEW} units: {', '.join(few[:4])}; their errors "
+            "are too small"
+        )

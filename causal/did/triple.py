@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import pandas as pd
 
+from causal.did.cohort_regressors import treated_clusters
 from causal.did.conventions import warn_few_clusters
 from causal.did.regression import fit_treatment
 from causal.effect import Effect
@@ -107,9 +108,8 @@ def triple_diff(
     if not isinstance(table, PanelMoments):
         roles = {k: v for k, v in columns.items() if k not in ("start", "aggregate")}
         check_columns(column_names(table), {**roles, "eligible": eligible})
-        rows = _rows_of_both_kinds(table, unit, eligible)
-        if rows is not None:
-            return _within_units(table, rows, eligible, columns)
+        if _both_kinds_in_units(table, unit, eligible):
+            return _within_units(table, eligible, columns)
     m = open_moments(table, stratum=eligible, **columns)
     if m.stratum is None or set(m.strata) - {0, 1} or len(m.strata) != 2:
         raise ValueError(
@@ -171,8 +171,8 @@ def _ratio(fit: GramFit, sums: NDArray[np.float64]) -> float:
     return math.sqrt(float(fit.cov[0, 0]) / raw) if raw > 0 else 1.0
 
 
-def _rows_of_both_kinds(table: Table, unit: str, eligible: str) -> NDArray[np.float64] | None:
-    """The column `eligible` where it varies within units; None where it does not."""
+def _both_kinds_in_units(table: Table, unit: str, eligible: str) -> bool:
+    """Whether every unit has eligible and ineligible rows; False where it is constant in each."""
     found = read_columns(table, numeric=[eligible], labels=[unit])
     value = found[eligible]
     if not np.isin(value, (0, 1)).all():
@@ -183,25 +183,22 @@ def _rows_of_both_kinds(table: Table, unit: str, eligible: str) -> NDArray[np.fl
         )
     by_unit = pd.DataFrame({"unit": found[unit], "value": value}).groupby("unit")["value"]
     changes = (by_unit.max() != by_unit.min()).to_numpy()
-    if not changes.any():
-        return None
-    if not changes.all():
+    if changes.any() and not changes.all():
         some = by_unit.max().index.to_numpy()[~changes]
         raise ValueError(
             f"eligible {eligible!r} must be constant within every unit {unit!r}, or have rows of "
             f"both kinds in every unit; {len(some)} units have one kind only, e.g. {shown(some)}; "
             "drop them"
         )
-    return value
+    return bool(changes.any())
 
 
-def _within_units(
-    table: Table, value: NDArray[np.float64], eligible: str, columns: dict[str, Any]
-) -> Effect:
+def _within_units(table: Table, eligible: str, columns: dict[str, Any]) -> Effect:
     """The gap within unit and period first, then its difference-in-differences."""
-    names = [columns[r] for r in ("outcome", "unit", "time", "treatment", "cluster") if columns[r]]
+    roles = ("outcome", "unit", "time", "treatment", "cluster")
+    frame = _as_frame(table, [eligible, *(columns[r] for r in roles if columns[r])])
+    value = read_columns(frame, numeric=[eligible])[eligible]
     panels: list[UnitPanel] = []
-    frame = _as_frame(table, names)
     for j in (0, 1):
         part = frame[value == j]
         panels.append(read_columns_of(part, panel_columns(part, **columns)))
@@ -225,6 +222,7 @@ def _within_units(
         warn("some units have rows of one kind only in some periods; those periods were left out")
     m = moments_of(gap, panel_columns(frame, **columns))
     fit = fit_treatment(m, "CR1")
+    warn_few_clusters(fit.n_clusters or 0, treated_clusters(fit.moments), stacklevel=4)
     return Effect(
         estimate=float(fit.coef[0]),
         std_error=math.sqrt(max(float(fit.cov[0, 0]), 0.0)),

@@ -94,9 +94,13 @@ def first_by_cohort(
     """
     name = f"cohort {said.cohort!r}"
     if len(levels) and kind != times.kind:
+        held = as_labels(levels[:1])[0]
         raise TypeError(
-            f"{name} must hold times like {times.labels[0]!r}; it holds {levels[0]!r}; convert it"
+            f"{name} must hold times like {times.labels[0]!r}; it holds {held!r}; "
+            f"{_kinds(kind, times.kind)}"
         )
+    if times.kind == "text":
+        _refuse_unobserved(name, times, levels)
     missing = bool((codes < 0).any())
     position = np.searchsorted(times.values, levels).astype(np.int64)
     if said.never is not None:
@@ -113,6 +117,26 @@ def first_by_cohort(
             "replace the 0 if it means never, or drop those units if they were always treated"
         )
     return np.append(position, len(times))[codes]
+
+
+def later_cohorts(
+    said: Adoption, times: Times, levels: NDArray[Any], codes: NDArray[np.int64]
+) -> NDArray[np.bool_]:
+    """Whether a unit will be treated, but after the last observed time."""
+    later = np.searchsorted(times.values, levels) == len(times)
+    if said.never is not None:
+        later &= levels != times.comparable(said.never, "never")
+    return np.append(later, False)[codes]
+
+
+def _refuse_unobserved(name: str, times: Times, levels: NDArray[Any]) -> None:
+    """Text sorts by its letters: a cohort between two times, or after them, may be a slip."""
+    absent = sorted(set(levels.tolist()) - set(times.values.tolist()))
+    if absent:
+        raise ValueError(
+            f"{name} must hold observed times, or be missing for never; {len(absent)} labels are "
+            f"not, e.g. {', '.join(map(repr, absent[:3]))}; correct them, or convert times to dates"
+        )
 
 
 def first_by_start(
@@ -161,6 +185,7 @@ def first_by_status(
             f"{name} is constant within every unit, which does not say when it began; give start="
         )
     first = np.where(on.any(axis=1), on.argmax(axis=1), len(times)).astype(np.int64)
+    first[on.any(axis=1) & (first == seen.argmax(axis=1))] = 0  # on when first seen: always
     last_off = np.where(off.any(axis=1), len(times) - 1 - off[:, ::-1].argmax(axis=1), -1)
     refuse_switch_off(name, units[last_off > first])
     return first
@@ -188,6 +213,13 @@ def started(said: Adoption, times: Times) -> int:
             "observed time; add earlier rows or name a later start"
         )
     return at
+
+
+def _kinds(kind: str, wanted: str) -> str:
+    """What to do about times of another kind."""
+    if {kind, wanted} == {"calendar", "instant"}:
+        return "one has a time zone and the other has none: give both the same"
+    return "convert it"
 
 
 def check_adoption(first: NDArray[np.int64], times: Times, *, unit: str) -> None:
@@ -225,7 +257,7 @@ def check_adoption(first: NDArray[np.int64], times: Times, *, unit: str) -> None
 def shown(values: Any) -> str:  # noqa: ANN401 — a sequence or an array
     """Up to three offenders for a message."""
     listed = values.tolist() if isinstance(values, np.ndarray) else list(values)
-    return ", ".join(str(v) for v in listed[:3])
+    return ", ".join(str(v) for v in list(dict.fromkeys(listed))[:3])
 
 
 def _refuse_other(name: str, status: NDArray[np.float64], units: NDArray[Any]) -> None:

@@ -67,6 +67,8 @@ class PanelMoments:
         What was read.
     n_obs : int
         Rows that entered.
+    later : bool array (G,), optional
+        Groups whose cohort lies after the last period; they count as never treated here.
     sketch : tuple of int, optional
         Least hashes of the units' labels; None where units came from an engine.
     """
@@ -83,6 +85,7 @@ class PanelMoments:
     strata: tuple[JsonScalar, ...] = ()
     cluster: NDArray[np.int64] | None = None
     cluster_labels: tuple[JsonScalar, ...] = ()
+    later: NDArray[np.bool_] | None = None
     sketch: tuple[int, ...] | None = None
 
     def __len__(self) -> int:
@@ -95,6 +98,17 @@ class PanelMoments:
 
     def __hash__(self) -> int:
         return hash((self.times, tuple(self.n.tolist()), tuple(self.mean.ravel().tolist())))
+
+    def __repr__(self) -> str:
+        return self.summary()
+
+    def summary(self) -> str:
+        """Counts of units, periods, rows and groups in one line."""
+        groups = "" if self.balanced else f", {len(np.unique(self.present, axis=0))} patterns"
+        return (
+            f"PanelMoments of {self.columns['outcome']!r}: {self.n_units:,} units in "
+            f"{len(self.times)} periods, {self.n_obs:,} rows, {len(self):,} groups{groups}"
+        )
 
     def __add__(self, other: PanelMoments) -> PanelMoments:
         return self.merge(other)
@@ -144,7 +158,7 @@ class PanelMoments:
             keep = np.logical_and(keep, same)
         if not keep.any():
             raise ValueError(f"no group has {values}; groups are {keys.to_dict('records')[:5]}")
-        return self.kept(keep)
+        return _pruned(self.kept(keep))
 
     def kept(self, keep: NDArray[np.bool_]) -> PanelMoments:
         """Only some groups; the number of rows counts theirs."""
@@ -158,6 +172,8 @@ class PanelMoments:
             cross=None if self.cross is None else self.cross[keep],
             stratum=None if self.stratum is None else self.stratum[keep],
             cluster=None if self.cluster is None else self.cluster[keep],
+            later=None if self.later is None else self.later[keep],
+            sketch=self.sketch if keep.all() else None,
             n_obs=rows,
         )
 
@@ -225,6 +241,7 @@ class PanelMoments:
             "strata": list(self.strata),
             "cluster": None if self.cluster is None else self.cluster.tolist(),
             "cluster_labels": list(self.cluster_labels),
+            "later": None if self.later is None else self.later.tolist(),
             "sketch": None if self.sketch is None else list(self.sketch),
         }
 
@@ -244,6 +261,7 @@ class PanelMoments:
             n_obs=int(d["n_obs"]),
             strata=tuple(d["strata"]),
             cluster_labels=tuple(d["cluster_labels"]),
+            later=None if d["later"] is None else np.array(d["later"], dtype=bool),
             sketch=None if d["sketch"] is None else tuple(d["sketch"]),
             stratum=None if d["stratum"] is None else np.array(d["stratum"], dtype=np.int64),
             cluster=None if d["cluster"] is None else np.array(d["cluster"], dtype=np.int64),
@@ -300,8 +318,7 @@ def panel_moments(
     ------
     ValueError
         On missing or doubled columns, repeated (unit, time) rows, labels that change within a unit,
-        nobody treated or nobody to compare with, unbalanced units with ``missing="raise"``, more
-        than 256 patterns.
+        unbalanced units with ``missing="raise"``, more than 256 patterns.
     TypeError
         If `table` is not a table or a column not of its kind.
 
@@ -344,7 +361,7 @@ def panel_moments(
     if in_memory_rows(table) is not None:
         panel = from_memory(table, asked)
         warn_gaps(panel.times, time, stacklevel=4)
-        return moments_of(panel, asked, missing=missing)
+        return moments_of(panel, asked, missing=missing, check=False)
     found = engine_moments(table, asked, missing=missing)
     if found is None:
         raise _too_many_patterns()
@@ -368,7 +385,6 @@ def engine_moments(
             return None
     if whole is None:
         raise ValueError("the table is empty; at least one row is required")
-    check_adoption(whole.first, whole.times, unit=asked.said.unit)
     return replace(whole, sketch=None)
 
 
@@ -410,6 +426,7 @@ def moments_of(
         strata=panel.strata,
         cluster=None if panel.cluster is None else panel.cluster[at],
         cluster_labels=() if panel.cluster_labels is None else tuple(panel.cluster_labels.tolist()),
+        later=None if panel.later is None else panel.later[at],
         sketch=_sketch(panel.units),
     )
 
@@ -431,7 +448,8 @@ def _grouped(panel: UnitPanel) -> tuple[NDArray[np.int64], NDArray[np.int64], ND
     """Code of each unit's group, one unit of each group, and the periods present, (N, T)."""
     present = panel.present
     code = np.zeros(panel.n_units, dtype=np.int64)
-    parts = [panel.first, panel.stratum, panel.cluster]
+    later = None if panel.later is None else panel.later.astype(np.int64)
+    parts = [panel.first, panel.stratum, panel.cluster, later]
     if not present.all():
         _, pattern = np.unique(np.packbits(present, axis=1), axis=0, return_inverse=True)
         if pattern.max() >= MOST_PATTERNS:
@@ -469,6 +487,17 @@ def _centred(
     return n, mean, cross
 
 
+def _pruned(m: PanelMoments) -> PanelMoments:
+    """Without labels of strata and clusters that no group has."""
+    changed: dict[str, Any] = {}
+    for codes, labels in (("stratum", "strata"), ("cluster", "cluster_labels")):
+        if getattr(m, codes) is not None:
+            kept, code = np.unique(getattr(m, codes), return_inverse=True)
+            changed[codes] = code.reshape(-1).astype(np.int64)
+            changed[labels] = tuple(getattr(m, labels)[k] for k in kept)
+    return replace(m, **changed)
+
+
 def _refuse_shared(one: PanelMoments, other: PanelMoments) -> None:
     """Raise if the parts share units, or nobody can know."""
     if one.sketch is None or other.sketch is None:
@@ -497,7 +526,10 @@ def _pooled(one: PanelMoments, other: PanelMoments) -> PanelMoments:
     clusters, c = _aligned(one, other, "cluster", "cluster_labels")
     first = np.concatenate([one.first, other.first])
     present = np.concatenate([one.present, other.present])
-    parts: list[NDArray[np.int64]] = [first, *[part for part in (s, c) if part is not None]]
+    later = None
+    if one.later is not None and other.later is not None:
+        later = np.concatenate([one.later, other.later])
+    parts: list[NDArray[Any]] = [first, *[part for part in (s, c, later) if part is not None]]
     key = np.column_stack([*parts, np.packbits(present, axis=1)])
     _, at, code = np.unique(key, axis=0, return_index=True, return_inverse=True)
     code = code.reshape(-1)
@@ -529,6 +561,7 @@ def _pooled(one: PanelMoments, other: PanelMoments) -> PanelMoments:
         strata=strata,
         cluster=None if c is None else c[at],
         cluster_labels=clusters,
+        later=None if later is None else later[at],
         sketch=sketch,
     )
 

@@ -5,6 +5,7 @@ Units are taken in parts by their hash, so that no part needs more than a bounde
 
 from __future__ import annotations
 
+import datetime as dt
 import math
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
@@ -19,6 +20,7 @@ from causal.panel.adoption import (
     first_by_label,
     first_by_start,
     first_by_status,
+    later_cohorts,
 )
 from causal.panel.times import Times, read_time_column
 from causal.panel.unit_panel import (
@@ -126,11 +128,18 @@ class _Opened:
         here = [t["time"] == value for value in self._literals(t)]
         wide = [f"x{j}" for j, name in enumerate(asked.exact) if name in asked.by_period]
         wide += [f"z{j}" for j, name in enumerate(asked.numeric) if name != asked.outcome]
+        weight = None if asked.weight is None else f"x{asked.exact.index(asked.weight)}"
         for alias in wide:
-            added = alias == "x0" and asked.aggregate == "sum"
+            added = alias == weight or (alias == "x0" and asked.aggregate == "sum")
             for j, now in enumerate(here):
                 column = t[alias]
-                found[f"{alias}_{j}"] = column.sum(where=now) if added else column.mean(where=now)
+                if added:
+                    found[f"{alias}_{j}"] = column.sum(where=now)
+                elif weight is not None and asked.aggregate == "mean":
+                    total = t[weight].sum(where=now).nullif(0.0)
+                    found[f"{alias}_{j}"] = (column * t[weight]).sum(where=now) / total
+                else:
+                    found[f"{alias}_{j}"] = column.mean(where=now)
         for alias in self._constant:
             found |= {f"{alias}_low": t[alias].min(), f"{alias}_high": t[alias].max()}
         if "cohort" in self._constant:
@@ -151,10 +160,10 @@ class _Opened:
         """The times as constants of the engine."""
         import ibis  # noqa: PLC0415 — loaded only when used
 
-        kind = t["time"].type()
-        values = self.times.values
-        plain = values.astype("datetime64[us]") if values.dtype.kind == "M" else values
-        return [ibis.literal(value, type=kind) for value in plain.tolist()]
+        kind, plain = t["time"].type(), self.times.values.tolist()
+        if self.times.kind == "instant":
+            plain = [instant.replace(tzinfo=dt.UTC) for instant in plain]
+        return [ibis.literal(value, type=kind) for value in plain]
 
 
 def _comparable(t: ir.Table, raw: dict[str, str]) -> ir.Table:
@@ -162,7 +171,7 @@ def _comparable(t: ir.Table, raw: dict[str, str]) -> ir.Table:
     changed = {}
     for alias in raw:
         kind = t[alias].type()
-        if kind.is_date() or kind.is_timestamp():
+        if kind.is_date() or (kind.is_timestamp() and kind.timezone is None):
             changed[alias] = t[alias].cast("timestamp")
         elif kind.is_floating():
             bad = t[alias].isnan() | t[alias].isinf()
@@ -199,6 +208,7 @@ def _panel(part: pa.Table, opened: _Opened) -> UnitPanel:
         units=units,
         outcome=outcome,
         first=rows.first(times),
+        later=rows.later(times),
         n_obs=int(count.sum()),
         cluster=cluster,
         cluster_labels=cluster_labels,
@@ -254,8 +264,19 @@ class _UnitRows:
             return first_by_start(said, times, self.units, status)
         return first_by_status(said, times, self.units, self.wide(alias))
 
+    def later(self, times: Times) -> NDArray[np.bool_] | None:
+        """Units whose cohort lies after the last observed time; None without cohorts."""
+        if self.asked.said.cohort is None:
+            return None
+        levels, codes = self._cohorts(self.asked.said.cohort)[1:]
+        return later_cohorts(self.asked.said, times, levels, codes)
+
     def _by_cohort(self, name: str, times: Times) -> NDArray[np.int64]:
-        """First treated position from the cohort's least and largest value in each unit."""
+        """First treated position from the cohort of each unit."""
+        return first_by_cohort(self.asked.said, times, *self._cohorts(name))
+
+    def _cohorts(self, name: str) -> tuple[str, NDArray[Any], NDArray[np.int64]]:
+        """Kind, levels and codes of the cohorts: the least and largest of each unit are equal."""
         import pyarrow as pa  # noqa: PLC0415 — with the engine
 
         ends = [self.part.column(f"cohort_{end}") for end in ("low", "high")]
@@ -265,7 +286,7 @@ class _UnitRows:
         changed = (low != high) | ((seen > 0) & (seen < count))
         if changed.any():
             refuse_change("cohort", name, self.asked.said.unit, self.units[changed])
-        return first_by_cohort(self.asked.said, times, both.kind, both.levels, low)
+        return both.kind, both.levels, low
 
 
 def _labels(part: pa.Table, name: str) -> NDArray[Any]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from causal.frame import Table, in_memory_rows
+from causal.panel.adoption import check_adoption
 from causal.panel.cohort_moments import (
     MOST_PATTERNS,
     PanelMoments,
@@ -16,6 +17,8 @@ from causal.panel.unit_panel import UnitPanel, panel_columns, read_columns_of, w
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
+
+    from causal.panel.times import Times
 
 
 def open_panel(table: Table | PanelMoments, **columns: Any) -> PanelMoments | UnitPanel:  # noqa: ANN401 — as in read_panel
@@ -34,12 +37,15 @@ def open_panel(table: Table | PanelMoments, **columns: Any) -> PanelMoments | Un
         If moments are given that were not read with these columns.
     """
     if isinstance(table, PanelMoments):
-        return _known(table, columns)
+        known = _known(table, columns)
+        check_adoption(known.first, known.times, unit=str(known.columns["unit"]))
+        return known
     asked = panel_columns(table, **columns)
     rows_needed = bool(asked.covariates or asked.numeric or asked.weight)
     if in_memory_rows(table) is None and not rows_needed:
         found = engine_moments(table, asked)
         if found is not None:
+            check_adoption(found.first, found.times, unit=asked.said.unit)
             warn_gaps(found.times, asked.time, stacklevel=5)
             return found
     panel = read_columns_of(table, asked)
@@ -77,7 +83,7 @@ def _known(moments: PanelMoments, columns: Mapping[str, Any]) -> PanelMoments:
             continue
         if role in ("covariates", "numeric", "weight", "treated"):
             raise ValueError(f"panel moments hold no {role}; pass the table itself")
-        if role != "aggregate" and str(value) != known:
+        if not _same(moments.times, role, value, known):
             made = "without it" if known is None else f"with {known!r}"
             raise ValueError(
                 f"panel moments must be read with the same {role}; they were made {made}, and "
@@ -90,3 +96,12 @@ def _known(moments: PanelMoments, columns: Mapping[str, Any]) -> PanelMoments:
             "read moments without it"
         )
     return moments
+
+
+def _same(times: Times, role: str, value: object, known: object) -> bool:
+    """Whether a column, or a time however it is written, is the one that moments were read with."""
+    if role not in ("start", "never") or known is None:
+        return str(value) == known
+    kind = str if times.kind == "text" else float
+    written = known if times.values.dtype.kind == "M" else kind(str(known))
+    return bool(times.comparable(value, role) == times.comparable(written, role))

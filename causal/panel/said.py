@@ -26,9 +26,12 @@ def keeps_warnings(estimator: Callable[P, R]) -> Callable[P, R]:
     def call(*args: P.args, **options: P.kwargs) -> R:
         with warnings.catch_warnings(record=True) as caught:
             warnings.simplefilter("always")
-            found = estimator(*args, **options)
-        for warning in caught:
-            warnings.warn(warning.message, stacklevel=2)
+            try:
+                found = estimator(*args, **options)
+            except Exception:
+                _again(caught)
+                raise
+        _again(caught)
         said = [str(w.message) for w in caught if issubclass(w.category, EstimationWarning)]
         return with_warnings(found, said) if said else found
 
@@ -44,3 +47,14 @@ def with_warnings(found: Any, said: list[str]) -> Any:  # noqa: ANN401 — an Ef
     if isinstance(getattr(found, "effect", None), Effect):
         return replace(found, effect=with_warnings(found.effect, said))
     return found
+
+
+def _again(caught: list[warnings.WarningMessage]) -> None:
+    """Ours at the line of the estimator's caller, those of libraries where they came from."""
+    for warning in caught:
+        if issubclass(warning.category, EstimationWarning):
+            warnings.warn(warning.message, stacklevel=3)
+        else:
+            warnings.warn_explicit(
+                warning.message, warning.category, warning.filename, warning.lineno
+            )

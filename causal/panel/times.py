@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import datetime as dt
+import itertools
+import re
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -30,7 +32,8 @@ _DIRECT = 8  # whole numbers within so many times their count are coded by a tab
 class TimeColumn:
     """A column of times: `codes` int64 (n,) into sorted `levels`, -1 where missing.
 
-    kind : "number", "calendar" or "text"; levels int64, float64, datetime64[us] or text.
+    kind : "number", "calendar", "instant" (with a time zone; in UTC) or "text"
+    levels : int64, float64, datetime64[us] or text
     """
 
     kind: str
@@ -44,7 +47,8 @@ class Times:
 
     Parameters
     ----------
-    kind : {"number", "calendar", "text"}
+    kind : {"number", "calendar", "instant", "text"}
+        An instant is a timestamp with a time zone, kept in UTC.
     values : array (T,)
         int64, float64, datetime64[us] or text, ascending.
     """
@@ -65,7 +69,7 @@ class Times:
 
     def to_dict(self) -> dict[str, Any]:
         """Plain JSON values."""
-        instants = self.kind == "calendar"
+        instants = self.values.dtype.kind == "M"
         plain = self.values.astype(np.int64) if instants else self.values
         return {"kind": self.kind, "values": plain.tolist()}
 
@@ -73,7 +77,7 @@ class Times:
     def from_dict(cls, d: Mapping[str, Any]) -> Times:
         """Times from what `to_dict` returned."""
         plain = np.array(d["values"], dtype=object if d["kind"] == "text" else None)
-        calendar = d["kind"] == "calendar"
+        calendar = d["kind"] in ("calendar", "instant")
         return cls(d["kind"], plain.astype("datetime64[us]") if calendar else plain)
 
     @property
@@ -95,14 +99,17 @@ class Times:
             return value
         if self.kind == "text" and isinstance(value, str):
             return value
-        if self.kind == "calendar" and isinstance(value, str | dt.date | np.datetime64):
+        do = "convert it first"
+        if self.values.dtype.kind == "M" and isinstance(value, str | dt.date | np.datetime64):
             try:
-                return _instant(value)
+                zoned, instant = _instant(value)
+                if zoned == (self.kind == "instant"):
+                    return instant
+                do = "the times have a zone: give it one, such as '2026-05-03 00:00+08:00'"
+                do = "the times have no zone: leave it out" if zoned else do
             except ValueError:
                 pass
-        raise TypeError(
-            f"{role} must be a time like {self.labels[0]!r}; got {value!r}; convert it first"
-        )
+        raise TypeError(f"{role} must be a time like {self.labels[0]!r}; got {value!r}; {do}")
 
     def position(self, value: object, role: str) -> int:
         """Position of the first observed time at or after `value`; `len(self)` after the last."""
@@ -125,6 +132,13 @@ class Times:
                 f"as {', '.join(map(repr, near))}"
             )
         return at
+
+    def positions(self, labels: list[Any]) -> NDArray[np.int64]:
+        """Positions of observed times that come as labels: numbers, or text of dates."""
+        values = np.array(labels, dtype=None if self.kind == "number" else object)
+        if self.values.dtype.kind == "M":
+            values = pd.to_datetime(pd.Series(labels, dtype=object)).to_numpy("datetime64[us]")
+        return np.searchsorted(self.values, values).astype(np.int64)
 
     def gaps(self) -> list[tuple[JsonScalar, JsonScalar]]:
         """Neighbours between which whole numbers, days or months are skipped."""
@@ -216,7 +230,7 @@ def time_values(name: str, column: Column) -> tuple[str, NDArray[Any]]:
         return "number", _whole(name, values)
     array = decoded_column(name, column)
     if _is_text(array.type):
-        return "text", _text(array)
+        return "text", _text(name, array, _order(column))
     return _arrow_values(name, array)
 
 
@@ -226,19 +240,44 @@ def _is_text(kind: pa.DataType) -> bool:
     return any(holds(kind) for holds in is_text)
 
 
-def _text(array: pa.Array) -> NDArray[Any]:
-    """Text, None where missing."""
+def _order(column: Column) -> list[str] | None:
+    """The order of the levels of an ordered categorical."""
+    dtype = getattr(column, "dtype", None)
+    if isinstance(dtype, pd.CategoricalDtype) and dtype.ordered:
+        return [str(level) for level in dtype.categories]
+    return None
+
+
+def _text(name: str, array: pa.Array, order: list[str] | None) -> NDArray[Any]:
+    """Text, None where missing; refused where its letters do not sort it in time."""
     encoded = array.cast(pa.string()).dictionary_encode()
+    known = [level for level in encoded.dictionary.to_pylist() if level is not None]
+    wanted = order if order is not None else sorted(known, key=_naturally)
+    meant = [level for level in wanted if level in set(known)]
+    if meant != sorted(known):
+        pair = next((a, b) for a, b in itertools.pairwise(meant) if a > b)
+        raise ValueError(
+            f"column {name!r} holds text that does not sort in time: {pair[1]!r} would come before "
+            f"{pair[0]!r}; convert it to numbers or dates"
+        )
     levels = np.array([*encoded.dictionary.to_pylist(), None], dtype=object)
     return np.asarray(levels[pc.fill_null(encoded.indices, len(levels) - 1).to_numpy()])
+
+
+def _naturally(text: str) -> list[tuple[int, int, str]]:
+    """Sort key that reads digits as numbers."""
+    parts = re.split(r"(\d+)", text)
+    return [(0, int(part), "") if part.isdigit() else (1, 0, part) for part in parts if part]
 
 
 def _arrow_values(name: str, array: pa.Array) -> tuple[str, NDArray[Any]]:
     """Kind and values of an Arrow array of dates, timestamps or numbers."""
     kind = array.type
     if pa.types.is_timestamp(kind) or pa.types.is_date(kind):
-        instants = array.cast(pa.timestamp("us"), safe=False)
-        return "calendar", instants.to_numpy(zero_copy_only=False).astype("datetime64[us]")
+        instants = array.cast(pa.timestamp("us", getattr(kind, "tz", None)), safe=False)
+        zoned = pa.types.is_timestamp(kind) and kind.tz is not None
+        values = instants.to_numpy(zero_copy_only=False).astype("datetime64[us]")
+        return "instant" if zoned else "calendar", values
     if pa.types.is_integer(kind) and array.null_count == 0:
         return "number", _whole(name, array.to_numpy(zero_copy_only=False))
     if pa.types.is_null(kind):
@@ -259,9 +298,10 @@ def _whole(name: str, values: NDArray[Any]) -> NDArray[np.int64]:
     return values.astype(np.int64, copy=False)
 
 
-def _instant(value: str | dt.date | np.datetime64) -> Any:  # noqa: ANN401 — numpy's scalar
-    """A date or timestamp in microseconds, in universal time where it has a zone."""
+def _instant(value: str | dt.date | np.datetime64) -> tuple[bool, Any]:
+    """Whether a date or timestamp has a zone, and it in microseconds (then of universal time)."""
     stamp = pd.Timestamp(value)
-    if stamp.tzinfo is not None:
+    zoned = stamp.tzinfo is not None
+    if zoned:
         stamp = stamp.tz_convert("UTC").tz_localize(None)
-    return stamp.to_datetime64().astype("datetime64[us]")
+    return zoned, stamp.to_datetime64().astype("datetime64[us]")

@@ -28,6 +28,7 @@ from causal.panel.adoption import (
     first_by_label,
     first_by_start,
     first_by_status,
+    later_cohorts,
     shown,
 )
 from causal.panel.times import Times, coded_times, read_time_column, time_values, whole_codes
@@ -62,6 +63,8 @@ class UnitPanel:
         Codes into `cluster_labels` and `strata`.
     covariates : mapping from column to float64 array (N, T)
     weight : float64 array (N, T), optional
+    later : bool array (N,), optional
+        Units that never count as treated only because their cohort lies after the last period.
     n_obs : int
         Rows that entered.
     """
@@ -77,6 +80,7 @@ class UnitPanel:
     strata: tuple[JsonScalar, ...] = ()
     covariates: Mapping[str, NDArray[np.float64]] = field(default_factory=dict)
     weight: NDArray[np.float64] | None = None
+    later: NDArray[np.bool_] | None = None
 
     @property
     def n_units(self) -> int:
@@ -109,6 +113,7 @@ class UnitPanel:
             cluster=None if self.cluster is None else self.cluster[keep],
             stratum=None if self.stratum is None else self.stratum[keep],
             weight=None if self.weight is None else self.weight[keep],
+            later=None if self.later is None else self.later[keep],
             covariates={name: values[keep] for name, values in self.covariates.items()},
             n_obs=int((~np.isnan(outcome)).sum()),
         )
@@ -153,7 +158,7 @@ def read_panel(  # noqa: PLR0913 — the roles of columns and the ways to say wh
     covariates, numeric : sequence of str
         Further numbers, the latter may be missing; both come as `covariates`.
     weight : str, optional
-        Weights of rows, >= 0.
+        Weights of rows, >= 0; they also weigh what `aggregate` averages.
     aggregate : {"mean", "sum"}, optional
         What to do with several rows of a unit in a period; by default they raise.
     check : bool
@@ -233,6 +238,8 @@ def panel_columns(  # noqa: PLR0913 — the roles of columns and the ways to say
         aggregate=aggregate,
     )
     check_columns(column_names(table), asked.roles)
+    if weight is not None and aggregate == "sum":
+        raise ValueError("aggregate='sum' takes no weight; use aggregate='mean', or leave it out")
     return asked
 
 
@@ -273,7 +280,7 @@ class PanelColumns:
         """Columns by role and the times that were named, as JSON values."""
         said = self.said
         found = {role: name for role, name in self.roles.items() if isinstance(name, str)}
-        named = {"start": said.start, "never": said.never}
+        named = {"start": said.start, "never": said.never, "aggregate": self.aggregate}
         return found | {role: str(value) for role, value in named.items() if value is not None}
 
     @property
@@ -317,8 +324,10 @@ def from_memory(table: Table, asked: PanelColumns) -> UnitPanel:
             return wide.reshape(n, t)
         near = values[np.isfinite(values)][:1]
         centre = float(near[0]) if len(near) else 0.0
+        w = np.ones(len(cell)) if asked.weight is None else rows.weights(asked.weight)
         with np.errstate(divide="ignore", invalid="ignore"):
-            mean = np.bincount(cell, values - centre, n * t) / count + centre
+            share = np.bincount(cell, w, n * t)
+            mean = np.bincount(cell, w * (values - centre), n * t) / share + centre
         return (mean * count if total else mean).reshape(n, t)
 
     covariates = {name: spread(rows.numbers[name]) for name in (*asked.covariates, *asked.numeric)}
@@ -333,9 +342,8 @@ def from_memory(table: Table, asked: PanelColumns) -> UnitPanel:
         stratum=rows.label_codes("stratum", asked.stratum),
         strata=() if asked.stratum is None else tuple(rows.labels[asked.stratum][1].tolist()),
         covariates=covariates,
-        weight=None
-        if asked.weight is None
-        else spread(check_weights(rows.numbers[asked.weight], asked.weight)),
+        weight=None if asked.weight is None else _weight(rows, asked.weight, cell, count, (n, t)),
+        later=_later(rows, asked),
     )
 
 
@@ -421,6 +429,27 @@ def _first(rows: _Rows, asked: PanelColumns, spread: Any) -> NDArray[np.int64]: 
     return first_by_status(said, rows.times, rows.units, spread(status))
 
 
+def _later(rows: _Rows, asked: PanelColumns) -> NDArray[np.bool_] | None:
+    """Units whose cohort lies after the last observed time; None without cohorts."""
+    if rows.cohort is None or asked.said.cohort is None:
+        return None
+    kind, values = rows.cohort
+    of_units = coded_times(kind, rows.of_units("cohort", asked.said.cohort, values))
+    return later_cohorts(asked.said, rows.times, of_units.levels, of_units.codes)
+
+
+def _weight(
+    rows: _Rows,
+    name: str,
+    cell: NDArray[np.int64],
+    count: NDArray[np.int64],
+    shape: tuple[int, int],
+) -> NDArray[np.float64]:
+    """Sums of weights by cell; NaN where there is no row."""
+    total = np.bincount(cell, rows.weights(name), len(count))
+    return np.where(count > 0, total, np.nan).reshape(shape)
+
+
 def label_codes(values: NDArray[Any]) -> tuple[NDArray[np.int64], NDArray[Any]]:
     """Dense codes of labels and the sorted levels; close whole numbers by a table."""
     direct = whole_codes(values) if values.dtype == np.int64 else None
@@ -448,7 +477,8 @@ def doubled_error(unit: str, time: str, count: int, pairs: Sequence[str]) -> Val
     """What to say of units with several rows in a period."""
     return ValueError(
         f"each unit {unit!r} must have one row in each {time!r}; {count} rows are further ones, "
-        f"e.g. of {', '.join(pairs)}; pass aggregate='mean' or 'sum', or drop them"
+        f"e.g. of {', '.join(pairs)}; aggregate them first (panel_moments and diff_in_diff "
+        "take aggregate='mean' or 'sum'), or drop them"
     )
 
 

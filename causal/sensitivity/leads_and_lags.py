@@ -80,9 +80,21 @@ class LeadsAndLags:
         k = len(self.lead)
         variance = float(weights @ self.cov[k:, k:] @ weights)
         words: Any = {str(t): w for t, w in at.items()} if isinstance(at, Mapping) else at
+        details = {"at": words, "weights": target_in_words(weights, at)}
         return normal_effect(
-            self.curve, float(weights @ self.lag), variance, self.curve.estimand, {"at": words}
+            self.curve, float(weights @ self.lag), variance, self.curve.estimand, details
         )
+
+
+def target_in_words(weights: NDArray[np.float64], at: Target) -> str:
+    """Which effect after the start is asked about."""
+    if at == "average":
+        last = len(weights) - 1
+        return f"plain mean of event times 0 to {last}" if last else "event time 0"
+    used = np.flatnonzero(weights)
+    if len(used) == 1 and weights[used[0]] == 1:
+        return f"event time {used[0]}"
+    return " ".join(f"{weights[t]:+.3g} at event time {t}" for t in used).lstrip("+")
 
 
 def normal_effect(
@@ -96,8 +108,13 @@ def normal_effect(
         method=curve.method,
         n_obs=curve.n_obs,
         n_clusters=curve.n_clusters,
-        details=details,
+        details={**outcome_of(curve), **details},
     )
+
+
+def outcome_of(curve: EffectCurve) -> dict[str, Any]:
+    """The outcome's name and unit, where the curve has them."""
+    return {name: curve.details[name] for name in ("outcome", "unit") if name in curve.details}
 
 
 def leads_and_lags(study: HoldsCurve | EffectCurve, *, lags: bool = True) -> LeadsAndLags:

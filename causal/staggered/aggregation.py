@@ -7,6 +7,7 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Literal
 
 import numpy as np
+import pandas as pd
 from scipy import special
 
 from causal.distributions import wald_test
@@ -18,10 +19,10 @@ from causal.values import is_number, whole_number
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-    import pandas as pd
     from matplotlib.axes import Axes
     from numpy.typing import NDArray
 
+    from causal.staggered.group_time_cells import CellEstimates, CellPlan
     from causal.values import JsonScalar
 
 __all__ = ["Aggregation"]
@@ -84,6 +85,7 @@ class CellTable:
     joint_covariance: NDArray[np.float64]
     times: tuple[JsonScalar, ...]
     anticipation: int
+    baselines: pd.DataFrame
 
 
 def aggregated(
@@ -129,6 +131,8 @@ def aggregated(
         n_clusters=curve.n_clusters,
         details={**curve.details, "weights": _WEIGHTS[kind]},
     )
+    if keep[cells.event >= 0].all():
+        effect = _with_baseline(effect, result.baselines, kind)
     n_treated = [int(cells.n[np.unique(cells.cohort[rows])].sum()) for rows in points]
     return Aggregation(
         effect=effect,
@@ -137,6 +141,57 @@ def aggregated(
         n_treated=dict(zip(labels, n_treated, strict=True)),
         pretrend=_pretrend(curve, result.anticipation) if kind == "event" else None,
     )
+
+
+def overall_weights(plan: CellPlan, share: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Weights of the K cells in the overall effects of all kinds, (K, A), at these shares."""
+    cells = _Cells.planned(plan, np.zeros(len(plan)), share)
+    return np.column_stack([_headline(cells, kind)[1][: len(plan)] for kind in KINDS])
+
+
+def baselines(found: CellEstimates) -> pd.DataFrame:
+    """What the treated would have had without treatment, for the overall effect of each kind.
+
+    One row a kind: baseline, its variance, its covariance with the effect, treated_cells.
+    The mean outcome of the treated is aggregated as the effect is, and the effect taken off.
+    """
+    K, G = len(found.plan), len(found.share)
+    rows = []
+    for a, kind in enumerate(KINDS):
+        theta, of_theta = _headline(_Cells.planned(found.plan, found.estimate, found.share), kind)
+        level, of_level = _headline(_Cells.planned(found.plan, found.level, found.share), kind)
+        J = np.zeros((2, len(found.joint)))
+        J[0, : K + G], J[1, K : K + G], J[1, K + G + a] = of_theta, of_level[K:], 1.0
+        J[1] -= J[0]
+        V = J @ found.joint @ J.T
+        rows.append((kind, level - theta, max(float(V[1, 1]), 0.0), float(V[0, 1])))
+    names = ["kind", "baseline", "baseline_variance", "baseline_cov"]
+    table = pd.DataFrame(rows, columns=names)
+    return table.assign(treated_cells=[found.treated_cells] * len(KINDS))
+
+
+def _with_baseline(effect: Effect, table: pd.DataFrame, kind: str) -> Effect:
+    """The effect with its baseline; the total too where it is the mean over treated cells."""
+    row = table.iloc[KINDS.index(kind)]
+    details = dict(effect.details)
+    if kind == "simple" and row["treated_cells"] is not None:
+        n = int(row["treated_cells"])
+        details |= {"treated_cells": n, "total": effect.estimate * n}
+    return replace(
+        effect,
+        baseline=float(row["baseline"]),
+        baseline_variance=float(row["baseline_variance"]),
+        baseline_cov=float(row["baseline_cov"]),
+        details=details,
+    )
+
+
+def _headline(cells: _Cells, kind: str) -> tuple[float, NDArray[np.float64]]:
+    """The overall number of a kind over all treated cells, and its derivative."""
+    points, labels = _points(cells, cells.event >= 0, kind)
+    J = np.array([_gradient(cells, rows, kind) for rows in points])
+    estimate = np.array([cells.mean(rows, kind) for rows in points])
+    return _overall(cells, points, labels, kind, estimate, J)
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -167,6 +222,22 @@ class _Cells:
             n=result.shares["n_units"].to_numpy(dtype=np.int64),
             cohorts=cohorts,
             times=tuple(result.times),
+        )
+
+    @classmethod
+    def planned(
+        cls, plan: CellPlan, estimate: NDArray[np.float64], share: NDArray[np.float64]
+    ) -> _Cells:
+        """Cells of a plan, with codes for labels."""
+        return cls(
+            cohort=plan.cohort,
+            event=plan.event_time,
+            period=plan.time,
+            estimate=estimate,
+            share=share,
+            n=np.zeros(len(share), dtype=np.int64),
+            cohorts=tuple(range(len(share))),
+            times=tuple(range(plan.n_periods)),
         )
 
     def weights(self, rows: NDArray[np.int64], kind: str) -> NDArray[np.float64]:

@@ -24,6 +24,7 @@ from causal.frame import (
 )
 from causal.panel.cohort_moments import PanelMoments
 from causal.panel.open_moments import open_panel
+from causal.panel.said import keeps_warnings
 from causal.staggered.cell_effects import CellEffects
 from causal.staggered.staggered_groups import groups_of
 from causal.values import finite, known_fields
@@ -39,6 +40,11 @@ if TYPE_CHECKING:
 
 __all__ = ["BaconDecomposition", "TwfeWeights", "bacon_decomposition", "twfe_weights"]
 
+_WEIGHTS = "comparisons of two cohorts, by their sizes and the variance of treatment in them"
+_ASSUMES = (
+    "without treatment, cohorts would have moved in parallel; the effect is the same in all cohorts "
+    "and periods; nobody responded to treatment before it came; treated units do not affect controls"
+)
 KINDS = ("treated_vs_never", "earlier_vs_later", "later_vs_earlier", "treated_vs_always")
 
 
@@ -83,6 +89,7 @@ class BaconDecomposition(EffectResult):
         return draw_bacon(self, ax)
 
 
+@keeps_warnings
 def bacon_decomposition(
     table: Table | PanelMoments,
     *,
@@ -157,7 +164,8 @@ def bacon_decomposition(
     _refuse_gaps(m)
     fit = fit_treatment(m, "CR1")
     warn_few_clusters(groups.clusters[1], treated_clusters(m), stacklevel=3)
-    effect = with_baseline(m, fit, estimand="att", method=twfe_words(m), details=fit.details())
+    details = {**fit.details(), "outcome": outcome, "weights": _WEIGHTS, "assumes": _ASSUMES}
+    effect = with_baseline(m, fit, estimand="att", method=twfe_words(m), details=details)
     return BaconDecomposition(effect=effect, comparisons=_comparisons(m))
 
 

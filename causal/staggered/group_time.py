@@ -14,7 +14,7 @@ from causal.panel.cohort_moments import MOST_PATTERNS, PanelMoments, moments_of,
 from causal.panel.open_moments import open_panel
 from causal.panel.said import keeps_warnings
 from causal.panel.unit_panel import UnitPanel, panel_columns, read_columns_of, warn
-from causal.staggered.aggregation import CellTable, aggregated, pretrend_test
+from causal.staggered.aggregation import CellTable, aggregated, baselines, pretrend_test
 from causal.staggered.group_time_cells import Base, CellEstimates, CellPlan, Control, planned
 from causal.staggered.group_time_models import Method, cells_from_models, counts_of_units
 from causal.staggered.group_time_moments import cells_from_moments, counts_from_moments
@@ -25,6 +25,7 @@ from causal.staggered.repeated_cross_sections import (
     counts_of_cross_sections,
     read_cross_sections,
 )
+from causal.staggered.staggered_groups import constant_outcome, warn_constant
 from causal.values import is_number, whole_number
 
 if TYPE_CHECKING:
@@ -68,6 +69,7 @@ def group_time_effects(  # noqa: PLR0913 — the roles of columns and the ways t
     weight: str | None = None,
     cluster: str | None = None,
     max_propensity: float = 0.995,
+    seed: int = 0,  # noqa: ARG001 — part of the contract; see Parameters
 ) -> GroupTimeEffects:
     """Effect on each cohort in each period, when a feature came to groups at different times.
 
@@ -105,6 +107,8 @@ def group_time_effects(  # noqa: PLR0913 — the roles of columns and the ways t
         A coarser level at which units depend on each other; constant within unit.
     max_propensity : float
         In (0, 1]. Controls at or above it get no weight.
+    seed : int
+        Changes nothing: bands are integrals over fixed directions.
 
     Returns
     -------
@@ -122,7 +126,8 @@ def group_time_effects(  # noqa: PLR0913 — the roles of columns and the ways t
     -----
     EstimationWarning
         On units treated too early to have a base period (dropped), cohorts below 5 units, cells
-        without units (left out), trimmed controls, few clusters, effects before treatment.
+        without units (left out), trimmed controls, few clusters, effects before treatment, an
+        outcome that is constant.
 
     Notes
     -----
@@ -131,13 +136,15 @@ def group_time_effects(  # noqa: PLR0913 — the roles of columns and the ways t
     likelihood, least squares; eq. 2.10) for panels and the locally efficient one (eq. 3.4) for
     repeated cross sections. b = g - anticipation - 1; before g - anticipation it is t - 1 with the
     varying base. Units with gaps enter the cells in both of whose periods they are seen. Units
-    treated after the last observed period count as never treated; with `anticipation`, drop those
-    treated within so many periods after it. Without `never` treated units a cell exists as long as
-    somebody is not yet treated. Standard errors are those of influence functions, without a
-    small-sample factor; simultaneous bands use the joint normal law of all cells, which is what a
-    Gaussian multiplier bootstrap draws from. The joint test before treatment is Hotelling's,
+    treated after the last observed period count as never treated, but are no controls in the last
+    `anticipation` periods, in which they may respond already. Without `never` treated units a cell
+    exists as long as somebody is not yet treated. Standard errors are those of influence functions,
+    without a small-sample factor; simultaneous bands use the joint normal law of all cells, which
+    is what a Gaussian multiplier bootstrap draws from. The joint test before treatment is Hotelling's,
     F = W (n - q) / (n q), n clusters. Not corrected for: trends that differ (see
-    `.honest`), interference.
+    `.honest`), interference. The baseline is the mean outcome of the treated less the effect, in
+    the same weights; its error is joint with the effect's. The total is the effect times treated
+    cells; with `weight` there is none.
 
     References
     ----------
@@ -171,9 +178,12 @@ def group_time_effects(  # noqa: PLR0913 — the roles of columns and the ways t
         "weight": weight,
         "cluster": cluster,
     }
-    units = _opened(table, unit, never, columns)
-    units = _with_base(units, chosen.anticipation, hint=never is None)
-    found = _estimated(units, _plan_with_units(units, chosen), chosen)
+    units, levels = _opened(table, unit, never, columns)
+    _warn_constant(units if levels is None else levels, outcome)
+    keep = _with_base(units, chosen.anticipation, hint=never is None)
+    units = _told_apart(_kept(units, keep), chosen.anticipation)
+    levels = None if levels is None else levels.kept(keep)
+    found = _estimated(units, levels, _plan_with_units(units, chosen), chosen)
     n, n_treated = _independent(units)
     _warn_of_counts(found, units, n, n_treated)
     if found.n_trimmed:
@@ -188,6 +198,7 @@ def group_time_effects(  # noqa: PLR0913 — the roles of columns and the ways t
         "n_clusters": n if by else None,
         "df": None,
         "singletons_dropped": 0,
+        "outcome": outcome,
         **chosen.details(),
     }
     result = _result(found, units, chosen, details)
@@ -243,31 +254,63 @@ def _opened(
     unit: str | None,
     never: Any,  # noqa: ANN401 — a time of any kind
     columns: dict[str, Any],
-) -> _Units:
-    """Moments where they say all, units by periods or rows where they do not."""
+) -> tuple[_Units, PanelMoments | None]:
+    """Moments where they say all, units by periods or rows where they do not.
+
+    Second, moments of the outcome itself: the first are off each unit's own level if they can be.
+    """
     if unit is None:
         if isinstance(table, PanelMoments):
             raise ValueError("panel moments are of units; pass unit=, the column they were made of")
         check_columns(column_names(table), columns)
-        return read_cross_sections(table, never=never, **columns)
+        return read_cross_sections(table, never=never, **columns), None
     columns = {**columns, "unit": unit, "never": never}
     if isinstance(table, PanelMoments) or in_memory_rows(table) is None:
-        return open_panel(table, **columns)
+        found = open_panel(table, **columns)
+        return found, found if isinstance(found, PanelMoments) else None
     asked = panel_columns(table, **columns)
     panel = read_columns_of(table, asked)
     few = n_patterns(panel.present) <= MOST_PATTERNS
     if asked.covariates or asked.weight or not few:
-        return panel
+        return panel, None
     seen = panel.present.argmax(axis=1)  # a unit's own level costs digits and says nothing
     level = panel.outcome[np.arange(panel.n_units), seen]
-    return moments_of(replace(panel, outcome=panel.outcome - level[:, None]), asked)
+    changes = replace(panel, outcome=panel.outcome - level[:, None])
+    return moments_of(changes, asked), moments_of(panel, asked)
 
 
-def _with_base(units: _Units, anticipation: int, *, hint: bool) -> _Units:
-    """Without units that have no period before treatment and anticipation; said."""
-    early = units.first <= anticipation
-    if not early.any():
+def _warn_constant(units: _Units, outcome: str) -> None:
+    """Say that there is nothing to estimate."""
+    if isinstance(units, PanelMoments):
+        constant = constant_outcome(units)
+    elif isinstance(units, UnitPanel):
+        constant = bool(np.nanmin(units.outcome) == np.nanmax(units.outcome))
+    else:
+        constant = not units.outcome.any() and bool((units.level == units.level[0]).all())
+    if constant:
+        warn_constant(outcome, stacklevel=5)
+
+
+def _told_apart(units: _Units, anticipation: int) -> _Units:
+    """Never treated units apart from those treated after the last period, who may anticipate."""
+    never = units.first == len(units.times)
+    if units.later is not None:
+        never &= ~units.later
+    return replace(units, first=np.where(never, len(units.times) + anticipation, units.first))
+
+
+def _kept(units: _Units, keep: NDArray[np.bool_]) -> _Units:
+    """Some of the units."""
+    if keep.all():
         return units
+    return units.kept(keep) if isinstance(units, PanelMoments) else units.select(keep)
+
+
+def _with_base(units: _Units, anticipation: int, *, hint: bool) -> NDArray[np.bool_]:
+    """Whether units have a period before treatment and anticipation; said if some have none."""
+    early = np.asarray(units.first <= anticipation)
+    if not early.any():
+        return ~early
     n = int(units.n[early].sum()) if isinstance(units, PanelMoments) else int(early.sum())
     if not ((units.first > anticipation) & (units.first < len(units.times))).any():
         raise ValueError(
@@ -287,14 +330,12 @@ def _with_base(units: _Units, anticipation: int, *, hint: bool) -> _Units:
         f"{n} {what} were dropped: they have no period before treatment{say if number else ''}",
         stacklevel=4,
     )
-    if isinstance(units, PanelMoments):
-        return units.kept(~early)
-    return units.select(~early)
+    return ~early
 
 
 def _plan_with_units(units: _Units, chosen: _Chosen) -> CellPlan:
     """The cells that have treated units and controls; what is left out is said."""
-    if chosen.control == "never" and not (units.first == len(units.times)).any():
+    if chosen.control == "never" and not (units.first >= len(units.times)).any():
         raise ValueError(
             "control='never' needs units that are never treated; there are none; pass "
             "control='not_yet', or add units that are never treated"
@@ -336,10 +377,12 @@ def _count(units: _Units, plan: CellPlan) -> tuple[NDArray[np.int64], NDArray[np
     return counts_of_units(units, plan)
 
 
-def _estimated(units: _Units, plan: CellPlan, chosen: _Chosen) -> CellEstimates:
+def _estimated(
+    units: _Units, levels: PanelMoments | None, plan: CellPlan, chosen: _Chosen
+) -> CellEstimates:
     """Estimates and joint covariance by the path that the units allow."""
     if isinstance(units, PanelMoments):
-        return cells_from_moments(units, plan)
+        return cells_from_moments(units, plan, units if levels is None else levels)
     method, most = chosen.method, float(chosen.max_propensity)
     if isinstance(units, CrossSections):
         return cells_from_cross_sections(units, plan, method=method, max_propensity=most)
@@ -409,7 +452,8 @@ def _result(
         cells=cells,
         curve=curve,
         shares=shares,
-        joint_covariance=found.joint,
+        joint_covariance=found.joint[: K + len(shares), : K + len(shares)],
+        baselines=baselines(found),
         times=labels,
         anticipation=chosen.anticipation,
     )

@@ -33,7 +33,8 @@ class CellPlan:
     time, base : int64 arrays (K,)
         Positions; equal where the cell is 0 by definition.
     controls_from : int64 array (K,)
-        Units first treated from here on, other than the cohort itself, are controls; T for never.
+        Units first treated from here on, other than the cohort itself, are controls. Units treated
+        after the last period stand at T, never treated ones at T + anticipation.
     """
 
     n_periods: int
@@ -91,24 +92,31 @@ class CellEstimates:
     ----------
     plan : CellPlan
     estimate : float64 array (K,)
-    joint : float64 array (K + G, K + G)
-        Covariance of the estimates and of the shares of cohorts.
+    level : float64 array (K,)
+        Mean outcome of the treated at the cell's time.
+    joint : float64 array (K + G + A, K + G + A)
+        Covariance of the estimates, of the shares of cohorts, and of the mean outcomes of the
+        treated in the fixed weights of the A overall effects (`overall_weights`).
     share : float64 array (G,)
         Of all units, never treated ones among them.
     n_cohort : int64 array (G,)
         Units of each cohort.
     n_treated, n_control : int64 arrays (K,)
+    treated_cells : int, optional
+        Rows of treated units from treatment on; None where weights make them count differently.
     n_trimmed : int
         Controls without weight because their propensity was too near 1, summed over fits.
     """
 
     plan: CellPlan
     estimate: NDArray[np.float64]
+    level: NDArray[np.float64]
     joint: NDArray[np.float64]
     share: NDArray[np.float64]
     n_cohort: NDArray[np.int64]
     n_treated: NDArray[np.int64]
     n_control: NDArray[np.int64]
+    treated_cells: int | None
     n_trimmed: int = 0
 
 
@@ -138,7 +146,7 @@ def planned(
     reference = cohorts[cohort] - anticipation - 1
     adjacent = (time <= reference) & (base == "varying")
     start = np.where(adjacent, time - 1, reference)
-    later = np.minimum(np.maximum(time, start) + anticipation + 1, n_periods)
+    later = np.maximum(time, start) + anticipation + 1
     return CellPlan(
         n_periods=n_periods,
         anticipation=anticipation,
@@ -146,5 +154,5 @@ def planned(
         cohort=cohort,
         time=time,
         base=start,
-        controls_from=np.full(len(time), n_periods) if control == "never" else later,
+        controls_from=np.maximum(later, n_periods) if control == "never" else later,
     )

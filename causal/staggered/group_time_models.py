@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 
+from causal.staggered.aggregation import KINDS, overall_weights
 from causal.staggered.group_time_cells import CellEstimates, CellPlan
 from causal.staggered.influence_sums import RowClass, influence_products, with_shares
 from causal.staggered.propensity import Logit, fit_logit, inverted
@@ -37,21 +38,26 @@ def cells_from_models(
     names = tuple(panel.covariates)
     asked = Asked(method if names else "reg", max_propensity, names, panel.times.labels)
     fits = [_fitted(rows, plan, cells, asked) for cells in _alike(rows, plan)]
-    estimate = np.empty(len(plan))
+    estimate, level = np.empty((2, len(plan)))
     for fit in fits:
         estimate[fit.cells] = fit.eta_treated - fit.eta_control
+        level[fit.cells] = fit.level
     share = np.array([rows.share[rows.of_first(g)].sum() for g in plan.cohorts])
-    width = len(plan) + len(plan.cohorts) + 1
-    products = influence_products(_classes(rows, plan, fits), width, rows.cluster)
+    width = len(plan) + len(plan.cohorts) + 1 + len(KINDS)
+    classes = _classes(rows, plan, fits, overall_weights(plan, share))
+    products = influence_products(classes, width, rows.cluster)
     n_treated, n_control = counts_of_units(panel, plan)
+    after = plan.event_time >= 0
     return CellEstimates(
         plan=plan,
         estimate=estimate,
+        level=level,
         joint=with_shares(products, len(plan), share),
         share=share,
         n_cohort=np.array([(panel.first == g).sum() for g in plan.cohorts], dtype=np.int64),
         n_treated=n_treated,
         n_control=n_control,
+        treated_cells=int(n_treated[after].sum()) if panel.weight is None else None,
         n_trimmed=sum(fit.n_trimmed for fit in fits),
     )
 
@@ -81,11 +87,14 @@ class ModelRows:
     """Units by periods, sorted by first treated period and cluster.
 
     Outcomes are taken off the unit's first one and then off the period's mean, neither of which
-    any estimate depends on: so levels cost no digits. X : (N, p), where no covariate changes over
+    any effect depends on: so levels cost no digits. start : (N,), the unit's first outcome;
+    period_mean : (T,), what was taken off then. X : (N, p), where no covariate changes over
     time;  by_base : whether covariates or weights do, and so models differ by base period.
     """
 
     Y: NDArray[np.float64]
+    start: NDArray[np.float64]
+    period_mean: NDArray[np.float64]
     present: NDArray[np.bool_] | None
     first: NDArray[np.int64]
     X: NDArray[np.float64] | None
@@ -104,8 +113,10 @@ class ModelRows:
         seen = np.zeros(len(order), np.int64) if present is None else present.argmax(axis=1)
         at_first = np.arange(len(order)), seen
         Y = panel.outcome[order]
-        Y -= Y[at_first][:, None]
-        Y -= np.nansum(Y, axis=0) / np.maximum((~np.isnan(Y)).sum(axis=0), 1)
+        start = Y[at_first]
+        Y -= start[:, None]
+        period_mean = np.nansum(Y, axis=0) / np.maximum((~np.isnan(Y)).sum(axis=0), 1)
+        Y -= period_mean
         wide = {name: values[order] for name, values in panel.covariates.items()}
         X = None
         if all(map(_constant, wide.values())):
@@ -115,6 +126,8 @@ class ModelRows:
         share = np.ones(len(Y)) if weight is None else weight[at_first]
         return cls(
             Y=Y,
+            start=start,
+            period_mean=period_mean,
             present=present,
             first=panel.first[order],
             X=X,
@@ -124,6 +137,10 @@ class ModelRows:
             share=share / share.sum(),
             cluster=None if panel.cluster is None else panel.cluster[order],
         )
+
+    def levels(self, rows: Rows, times: NDArray[np.int64]) -> NDArray[np.float64]:
+        """Outcomes themselves of some units in some periods."""
+        return np.asarray(self.Y[rows][:, times] + self.start[rows, None] + self.period_mean[times])
 
     def of_first(self, first: int) -> slice:
         """Units first treated then."""
@@ -170,9 +187,12 @@ class _Fit:
 
     L : (T or 1, m), the changes of the cells from the outcomes;  pair : their periods where units
     have gaps;  beta, B : (p, m);  toward : (p,), A^-1 times the moments that the regression serves
+    times : (m,), of the cells;  level : (m,), mean outcome of the treated then
     """
 
     cells: NDArray[np.int64]
+    times: NDArray[np.int64]
+    level: NDArray[np.float64]
     cohort: int
     controls_from: int
     period: int
@@ -207,6 +227,20 @@ class _Fit:
             u = -v - w * (X @ self.toward)
         found = u[:, None] * (np.hstack([side.Y, X]) @ np.vstack([self.L, -self.beta]))
         found += np.column_stack([v, s[:, None] * X]) @ np.vstack([eta, self.B])
+        if isinstance(at, slice):
+            return np.asarray(found)
+        whole = np.zeros((part.stop - part.start, found.shape[1]))
+        whole[at - part.start] = found
+        return whole
+
+    def of_levels(
+        self, rows: ModelRows, part: slice, weights: NDArray[np.float64]
+    ) -> NDArray[np.float64]:
+        """Influence values of treated units on sums of levels by weights (m, A), (r, A)."""
+        at = rows.seen(part, self.pair)
+        off = rows.levels(at, self.times) - self.level
+        w = np.ones(len(off)) if rows.weight is None else rows.weight[at, self.period]
+        found = (w / self.sum_treated)[:, None] * (off @ weights)
         if isinstance(at, slice):
             return np.asarray(found)
         whole = np.zeros((part.stop - part.start, found.shape[1]))
@@ -265,7 +299,8 @@ def _fitted(rows: ModelRows, plan: CellPlan, cells: NDArray[np.int64], asked: As
     else:
         L = np.ones((1, 1))
     parts = [rows.seen(part, pair) for part in rows.controls(cohort, start)]
-    treated = _Side.of(rows, [rows.seen(rows.of_first(cohort), pair)], period, pair)
+    own = rows.seen(rows.of_first(cohort), pair)
+    treated = _Side.of(rows, [own], period, pair)
     control = _Side.of(rows, parts, period, pair)
     label = asked.labels[cohort]
     check_weighed(treated.weight, control.weight, label)
@@ -280,6 +315,8 @@ def _fitted(rows: ModelRows, plan: CellPlan, cells: NDArray[np.int64], asked: As
         check_overlap(odds, asked.max_propensity, label)
     return _Fit(
         cells=cells,
+        times=plan.time[cells],
+        level=treated.weight @ rows.levels(own, plan.time[cells]) / treated.weight.sum(),
         cohort=cohort,
         controls_from=start,
         period=period,
@@ -385,24 +422,37 @@ def check_weighed(
         raise ValueError(f"the weights of the {side} of cohort {label!r} are all 0; correct them")
 
 
-def _classes(rows: ModelRows, plan: CellPlan, fits: Sequence[_Fit]) -> list[RowClass]:
-    """Units first treated at one time: the cells in which they play a role, and the share's."""
-    return [_class_of(rows, plan, fits, int(first)) for first in np.unique(rows.first)]
+def _classes(
+    rows: ModelRows, plan: CellPlan, fits: Sequence[_Fit], overall: NDArray[np.float64]
+) -> list[RowClass]:
+    """Units first treated at one time: the cells in which they play a role, share and levels."""
+    return [_class_of(rows, plan, fits, overall, int(first)) for first in np.unique(rows.first)]
 
 
-def _class_of(rows: ModelRows, plan: CellPlan, fits: Sequence[_Fit], first: int) -> RowClass:
+def _class_of(
+    rows: ModelRows,
+    plan: CellPlan,
+    fits: Sequence[_Fit],
+    overall: NDArray[np.float64],
+    first: int,
+) -> RowClass:
     """The class of one first treated period."""
     own = [fit for fit in fits if fit.cohort == first]
     others = [fit for fit in fits if fit.cohort != first and first >= fit.controls_from]
     here = np.flatnonzero(plan.cohorts == first)
     last = len(plan) + (here[0] if len(here) else len(plan.cohorts))
-    columns = np.concatenate([*[fit.cells for fit in own + others], [last]])
+    after = len(plan) + len(plan.cohorts) + 1
+    levels = np.arange(after, after + overall.shape[1]) if own else np.zeros(0, dtype=np.int64)
+    columns = np.concatenate([*[fit.cells for fit in own + others], [last], levels])
 
     def influence(part: slice) -> NDArray[np.float64]:
         """Influence values of some of the units."""
         found = [fit.influence(rows, part, treated=True) for fit in own]
         found += [fit.influence(rows, part, treated=False) for fit in others]
-        return np.hstack([*found, rows.share[part, None]])
+        found.append(rows.share[part, None])
+        if own:
+            found.append(sum(fit.of_levels(rows, part, overall[fit.cells]) for fit in own))
+        return np.hstack(found)
 
     part = rows.of_first(first)
     return RowClass(part.start, part.stop, columns, influence)

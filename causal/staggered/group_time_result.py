@@ -42,6 +42,9 @@ class GroupTimeEffects(EffectResult):
         cohort, n_units, share of all units, never treated ones among them.
     joint_covariance : array (K + G, K + G)
         Of the K cells and the G shares.
+    baselines : DataFrame
+        kind, baseline, baseline_variance, baseline_cov, treated_cells: what the treated would have
+        had without treatment, for the overall effect of each kind of `aggregate`.
     times : tuple
         Labels of the observed periods.
     method, control, base : str
@@ -55,6 +58,7 @@ class GroupTimeEffects(EffectResult):
     pretrend: WaldTest | None
     shares: pd.DataFrame
     joint_covariance: NDArray[np.float64]
+    baselines: pd.DataFrame
     times: tuple[JsonScalar, ...]
     method: str
     control: str
@@ -96,7 +100,8 @@ class GroupTimeEffects(EffectResult):
         -----
         theta = sum w_k(p) ATT_k; its covariance is J V J' with V the joint covariance of cells and
         shares and J = (w, sum ATT_k dw_k/dp), which is what influence functions give (Callaway and
-        Sant'Anna 2021, Corollary 2).
+        Sant'Anna 2021, Corollary 2). The overall effect has a baseline (relative effect) as long as
+        it is over all treated cells, and ``"simple"`` a total: effect times treated cells.
         """
         table = CellTable(
             cells=self.cells,
@@ -105,6 +110,7 @@ class GroupTimeEffects(EffectResult):
             joint_covariance=self.joint_covariance,
             times=self.times,
             anticipation=self.anticipation,
+            baselines=self.baselines,
         )
         return aggregated(table, kind, min_event=min_event, max_event=max_event, balance=balance)
 

@@ -15,13 +15,16 @@ from causal.distributions import wald_test
 from causal.effect import Effect
 from causal.panel.adoption import shown
 from causal.panel.open_moments import open_panel
+from causal.panel.said import keeps_warnings
 from causal.panel.unit_panel import warn
 from causal.staggered.cell_effects import CellEffects
 from causal.staggered.cohort_scores import CohortScores, mean_level, with_level
 from causal.staggered.staggered_groups import (
     OVER_TREATED_CELLS,
     StaggeredGroups,
+    constant_outcome,
     groups_of,
+    warn_constant,
     warn_pretrend,
     without_always_treated,
 )
@@ -44,7 +47,14 @@ _COVARIANCE = (
     "vary about their mean by cohort and period"
 )
 
+_ASSUMES = (
+    "without treatment, all units would have moved in parallel in all periods{given}; nobody "
+    "responded to treatment before it came; treated units do not affect controls; treatment stays "
+    "on"
+)
 
+
+@keeps_warnings
 def imputation_effects(
     table: Table | PanelMoments,
     *,
@@ -103,7 +113,8 @@ def imputation_effects(
     -----
     EstimationWarning
         With the number of units without a row before treatment (dropped), of treated rows whose
-        period has no untreated row to compare with (dropped), of small cohorts, of few clusters.
+        period has no untreated row to compare with (dropped), of small cohorts, of few clusters; if
+        leads are not 0, or the outcome is constant.
 
     Notes
     -----
@@ -136,6 +147,8 @@ def imputation_effects(
     columns = {"outcome": outcome, "unit": unit, "time": time, "cohort": cohort}
     found = open_panel(table, never=never, cluster=cluster, covariates=covariates, **columns)
     groups = groups_of(found, columns)
+    if constant_outcome(groups.moments):
+        warn_constant(outcome, stacklevel=3)
     groups = without_always_treated(groups)
     fit = _Imputed.of(groups, horizon)
     warn_few_clusters(*groups.clusters[1:], stacklevel=3)
@@ -266,6 +279,8 @@ def _details(fit: _Imputed) -> dict[str, Any]:
         "covariance": _COVARIANCE,
         "n_clusters": fit.groups.clusters[1],
         "n_units": fit.groups.moments.n_units,
+        "outcome": fit.groups.moments.columns["outcome"],
+        "assumes": _ASSUMES.format(given=" given covariates" if fit.groups.names else ""),
     }
 
 

@@ -61,18 +61,17 @@ def influence_products(
 def with_shares(
     products: NDArray[np.float64], n_cells: int, share: NDArray[np.float64]
 ) -> NDArray[np.float64]:
-    """Covariance of cells and shares from products of cells and of indicators of cohorts.
+    """Covariance of cells, shares and further estimates from products of their influence.
 
-    The last column of `products` is the indicator of no cohort; a share's influence is the
-    indicator less the share, 1{G=g} - p_g.
+    Columns of `products`: cells, indicators of the cohorts, that of no cohort, further ones. A
+    share's influence is the indicator less the share, 1{G=g} - p_g.
     """
-    turn = np.eye(len(share), len(share) + 1) - share[:, None]
-    found = np.zeros((n_cells + len(share),) * 2)
-    found[:n_cells, :n_cells] = products[:n_cells, :n_cells]
-    found[n_cells:, :n_cells] = turn @ products[n_cells:, :n_cells]
-    found[:n_cells, n_cells:] = found[n_cells:, :n_cells].T
-    found[n_cells:, n_cells:] = turn @ products[n_cells:, n_cells:] @ turn.T
-    return (found + found.T) / 2
+    K, G = n_cells, len(share)
+    turn = np.eye(G, G + 1) - share[:, None]
+    cohorts = slice(K, K + G + 1)
+    part = np.vstack([products[:K], turn @ products[cohorts], products[K + G + 1 :]])
+    found = np.hstack([part[:, :K], part[:, cohorts] @ turn.T, part[:, K + G + 1 :]])
+    return np.asarray((found + found.T) / 2)
 
 
 def _add_by_cluster(

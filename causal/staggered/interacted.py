@@ -21,13 +21,16 @@ from causal.did.regression import check_window, without_reference
 from causal.effect import Effect
 from causal.panel.adoption import shown
 from causal.panel.open_moments import open_panel
+from causal.panel.said import keeps_warnings
 from causal.panel.unit_panel import warn
 from causal.staggered.cell_effects import CellEffects
 from causal.staggered.cohort_scores import CohortScores, mean_level, with_level
 from causal.staggered.staggered_groups import (
     OVER_TREATED_CELLS,
     StaggeredGroups,
+    constant_outcome,
     groups_of,
+    warn_constant,
     warn_pretrend,
     without_always_treated,
 )
@@ -45,9 +48,14 @@ if TYPE_CHECKING:
 __all__ = ["sun_abraham"]
 
 _METHOD = "interaction-weighted event study (Sun and Abraham)"
+_ASSUMES = (
+    "without treatment, cohorts would have moved in parallel{given}; nobody responded to treatment "
+    "before it came; treated units do not affect controls; treatment stays on"
+)
 _EXPLAINED = 1e-10  # of a dummy's sum of squares: what the effects must leave
 
 
+@keeps_warnings
 def sun_abraham(
     table: Table | PanelMoments,
     *,
@@ -105,7 +113,7 @@ def sun_abraham(
     EstimationWarning
         With the number of always treated units (dropped), of periods after the last cohort's start
         where nobody is never treated (dropped), of cohorts without the reference period (dropped),
-        of small cohorts, of few clusters; with a rejected pre-trend.
+        of small cohorts, of few clusters; with a rejected pre-trend; if the outcome is constant.
 
     Notes
     -----
@@ -136,12 +144,18 @@ def sun_abraham(
     columns = {"outcome": outcome, "unit": unit, "time": time, "cohort": cohort}
     found = open_panel(table, never=never, cluster=cluster, covariates=covariates, **columns)
     groups = groups_of(found, columns)
+    if constant_outcome(groups.moments):
+        warn_constant(outcome, stacklevel=3)
     groups = _with_control(without_always_treated(groups))
     groups = _with_reference(_within(groups, window), reference)
     paired = groups.kept(groups.moments.present.sum(axis=1) >= 2)
     warn_few_clusters(*paired.clusters[1:], stacklevel=3)
     fit = _Fit.of(_Cells.of_groups(paired.moments, reference), paired)
-    return _study(fit, reference, groups.moments.n_units - paired.moments.n_units)
+    said = {
+        "outcome": outcome,
+        "assumes": _ASSUMES.format(given=" given covariates" if groups.names else ""),
+    }
+    return _study(fit, reference, groups.moments.n_units - paired.moments.n_units, said)
 
 
 def _with_control(groups: StaggeredGroups) -> StaggeredGroups:
@@ -369,7 +383,7 @@ def _covariance(
     return of_rows + by_shares.cov(), of_rows, level
 
 
-def _study(fit: _Fit, reference: int, singletons: int) -> EventStudy:
+def _study(fit: _Fit, reference: int, singletons: int, words: dict[str, str]) -> EventStudy:
     """Average the cohorts' curves, with what their shares add to the errors."""
     cells, m = fit.cells, fit.groups.moments
     W = cells.shares
@@ -378,7 +392,7 @@ def _study(fit: _Fit, reference: int, singletons: int) -> EventStudy:
     n_clusters = fit.groups.clusters[1]
     df = float(n_clusters - 1)
     said = covariance_details("CR1", k=fit.k, n_clusters=n_clusters, df=df, singletons=singletons)
-    details = {**said, "n_units": m.n_units}
+    details = {**said, **words, "n_units": m.n_units}
     effect = Effect(
         estimate=float(estimate[-1]),
         std_error=math.sqrt(max(float(cov[-2, -2]), 0.0)),

@@ -12,9 +12,10 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from causal.frame import Table, codes, column_reader, read_columns
-from causal.panel.adoption import check_adoption, declared, first_by_cohort
+from causal.panel.adoption import check_adoption, declared, first_by_cohort, later_cohorts
 from causal.panel.times import Times, read_time_column
 from causal.panel.unit_panel import check_weights, refuse_missing, warn_gaps
+from causal.staggered.aggregation import KINDS, overall_weights
 from causal.staggered.group_time_cells import CellEstimates, CellPlan
 from causal.staggered.group_time_models import (
     Asked,
@@ -45,7 +46,11 @@ class CrossSections:
     ----------
     times : Times
     outcome : float64 array (n,)
-        Off its period's mean, on which no estimate depends.
+        Off its period's mean, on which no effect depends.
+    level : float64 array (T,)
+        Those means.
+    later : bool array (n,)
+        Whether a unit is treated after the last period.
     period, first : int64 arrays (n,)
     X : float64 array (n, p)
         1 and the scaled covariates `names`.
@@ -55,6 +60,8 @@ class CrossSections:
 
     times: Times
     outcome: NDArray[np.float64]
+    level: NDArray[np.float64]
+    later: NDArray[np.bool_]
     period: NDArray[np.int64]
     first: NDArray[np.int64]
     X: NDArray[np.float64]
@@ -69,7 +76,7 @@ class CrossSections:
 
     def controls(self, period: int, cohort: int, start: int) -> list[slice]:
         """Rows of a period whose units are first treated at `start` or later, or never."""
-        low, high = self._within(period, [start, len(self.times) + 1])
+        low, high = self._within(period, [start, np.iinfo(np.int64).max])
         own = self.of(period, cohort)
         if not low <= own.start < high:
             return [slice(low, high)]
@@ -91,6 +98,7 @@ class CrossSections:
         return replace(
             self,
             outcome=self.outcome[at],
+            later=self.later[at],
             period=self.period[at],
             first=self.first[at],
             X=self.X[at],
@@ -133,15 +141,18 @@ def read_cross_sections(
     first = first_by_cohort(said, times, start.kind, start.levels, start.codes)
     check_adoption(first, times, unit=cohort)
     warn_gaps(times, time, stacklevel=6)
-    y = columns[outcome]
-    y = y - y[0]
-    y -= (np.bincount(period.codes, y) / np.bincount(period.codes))[period.codes]
+    base = float(columns[outcome][0])
+    y = columns[outcome] - base
+    mean = np.bincount(period.codes, y) / np.bincount(period.codes)
+    y -= mean[period.codes]
     w = np.ones(len(y)) if weight is None else check_weights(columns[weight], weight)
     labels = None if cluster is None else codes(columns[cluster])[0]
     keys = (first, period.codes) if labels is None else (labels, first, period.codes)
     rows = CrossSections(
         times=times,
         outcome=y,
+        level=base + mean,
+        later=later_cohorts(said, times, start.levels, start.codes),
         period=period.codes,
         first=first,
         X=np.column_stack([np.ones(len(y)), *(scaled(name, columns[name]) for name in covariates)]),
@@ -177,18 +188,32 @@ def cells_from_cross_sections(
     total = rows.weight.sum()
     share = np.array([rows.weight[rows.first == g].sum() for g in plan.cohorts]) / total
     n_treated, n_control = counts_of_cross_sections(rows, plan)
-    width = len(plan) + len(plan.cohorts) + 1
-    products = influence_products(_classes(rows, plan, fits), width, rows.cluster)
+    level = np.array([_mean_level(rows, t, g) for t, g in zip(plan.time, plan.first, strict=True)])
+    width = len(plan) + len(plan.cohorts) + 1 + len(KINDS)
+    classes = _classes(rows, plan, fits, overall_weights(plan, share))
+    products = influence_products(classes, width, rows.cluster)
+    firsts, count = rows.count()
+    after = plan.event_time >= 0
+    treated = (plan.treated(firsts) * count[:, plan.time].T).sum(axis=1)[after]
+    weighed = bool((rows.weight != rows.weight[0]).any())
     return CellEstimates(
         plan=plan,
         estimate=estimate,
+        level=level,
         joint=with_shares(products, len(plan), share),
         share=share,
         n_cohort=np.array([(rows.first == g).sum() for g in plan.cohorts], dtype=np.int64),
         n_treated=n_treated,
         n_control=n_control,
+        treated_cells=None if weighed else int(treated.sum()),
         n_trimmed=sum(fit.n_trimmed for fit in fits),
     )
+
+
+def _mean_level(rows: CrossSections, period: int, first: int) -> float:
+    """Mean outcome of rows of a period and first treated period."""
+    part = rows.of(period, first)
+    return float(rows.level[period] + np.average(rows.outcome[part], weights=rows.weight[part]))
 
 
 def _estimated(plan: CellPlan, cell: int) -> bool:
@@ -367,17 +392,24 @@ def _unit(p: int) -> NDArray[np.float64]:
     return np.asarray(np.eye(p)[0])
 
 
-def _classes(rows: CrossSections, plan: CellPlan, fits: Sequence[_Fit]) -> list[RowClass]:
+def _classes(
+    rows: CrossSections, plan: CellPlan, fits: Sequence[_Fit], overall: NDArray[np.float64]
+) -> list[RowClass]:
     """Rows of one period and first treated period, and the cells in which they play a role."""
     firsts, count = rows.count()
     return [
-        _class_of(rows, plan, fits, int(period), int(firsts[f]))
+        _class_of(rows, plan, fits, overall, int(period), int(firsts[f]))
         for f, period in np.argwhere(count > 0)
     ]
 
 
 def _class_of(
-    rows: CrossSections, plan: CellPlan, fits: Sequence[_Fit], period: int, first: int
+    rows: CrossSections,
+    plan: CellPlan,
+    fits: Sequence[_Fit],
+    overall: NDArray[np.float64],
+    period: int,
+    first: int,
 ) -> RowClass:
     """The class of one period and first treated period."""
     mine = [
@@ -387,13 +419,22 @@ def _class_of(
     ]
     here = np.flatnonzero(plan.cohorts == first)
     last = len(plan) + (here[0] if len(here) else len(plan.cohorts))
-    columns = np.array([*(fit.cell for fit in mine), last], dtype=np.int64)
+    own = np.flatnonzero((plan.first == first) & (plan.time == period) & (plan.event_time >= 0))
+    after = len(plan) + len(plan.cohorts) + 1
+    levels = range(after, after + (len(KINDS) if len(own) else 0))
+    columns = np.array([*(fit.cell for fit in mine), last, *levels], dtype=np.int64)
     total = rows.weight.sum()
 
     def influence(part: slice) -> NDArray[np.float64]:
         """Influence values of some of the rows."""
         found = [fit.influence(rows, part, period) for fit in mine]
-        return np.column_stack([*found, rows.weight[part] / total])
+        found.append(rows.weight[part] / total)
+        if len(own):
+            off = rows.outcome[part] + rows.level[period] - level
+            found.append((rows.weight[part] * off / whole)[:, None] * overall[own[0]])
+        return np.column_stack(found)
 
     part = rows.of(period, first)
+    whole = rows.weight[part].sum()
+    level = _mean_level(rows, period, first) if len(own) else 0.0
     return RowClass(part.start, part.stop, columns, influence)

@@ -11,6 +11,7 @@ import pandas as pd
 from causal.effect import Effect, EffectCurve
 from causal.frame import Table, check_level, check_one_of
 from causal.panel.adoption import shown
+from causal.panel.said import keeps_warnings
 from causal.panel.unit_panel import read_panel, warn
 from causal.synthetic.aligned_paths import align
 from causal.synthetic.conformal import conformal
@@ -22,11 +23,13 @@ from causal.synthetic.synthetic_fit import (
     balance_table,
     is_unique,
     outside_share,
+    unmatched_predictors,
     v_spread,
     weight_table,
 )
 from causal.synthetic.synthetic_result import SyntheticControl
 from causal.values import finite, not_negative
+from causal.words import number_in_words
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
@@ -61,6 +64,7 @@ class _Options:
     seed: int
 
 
+@keeps_warnings
 def synthetic_control(  # noqa: PLR0913 — the roles of columns and the ways to say who is treated
     table: Table,
     *,
@@ -154,8 +158,9 @@ def synthetic_control(  # noqa: PLR0913 — the roles of columns and the ways to
     EstimationWarning
         For donors that were dropped because they lack a row, a poor fit before the start (RMSPE
         above 25 % of the path's standard deviation, or a treated unit beyond all donors in over
-        10 % of periods), predictor weights that leave the effect open by over 10 %, or placebos
-        that all fit too badly.
+        10 % of periods), predictor weights that leave the effect open by over 10 %, predictors
+        that the synthetic control misses by over a quarter of their standard deviation, or
+        placebos that all fit too badly.
 
     Notes
     -----
@@ -164,7 +169,8 @@ def synthetic_control(  # noqa: PLR0913 — the roles of columns and the ways to
     predictor alone, then along single predictors; where matched predictors leave the weights open,
     the fit of the outcome decides. The standard error is the root mean square of the placebos'
     mean gaps after the start, without those whose RMSPE before it is above five times the treated
-    one's; with `inference=None` or conformal the placebos take over the treated unit's V.
+    one's; with `inference=None` or conformal the placebos take over the treated unit's V. The
+    interval beside a placebo's p-value is the normal one of that error: the two may disagree.
     p = share of RMSPE ratios (after over before), the treated one included, that are at least the
     treated one; 1 / (J + 1) is the least. Placebos of one treated unit do not use it as a donor.
     Conformal: the effect is imposed, weights are refitted on all periods, mean absolute gaps after
@@ -222,7 +228,7 @@ def synthetic_control(  # noqa: PLR0913 — the roles of columns and the ways to
         treated=treated,
         numeric=[c for c in dict.fromkeys(p.column for p in predictors) if c != outcome],
     )
-    pool = donor_pool(panel, donors, unit)
+    pool = donor_pool(panel, donors, unit, cohort=cohort)
     _refuse_together(pool, options)
     space = None
     if options.predictors:
@@ -240,7 +246,8 @@ def synthetic_control(  # noqa: PLR0913 — the roles of columns and the ways to
         ridge=ridge,
     )
     result = _estimate(pool, aligned, fitting, options, outcome)
-    for message in _complaints(result, outcome):
+    unmatched = [] if space is None else unmatched_predictors(result.balance, space)
+    for message in [*_complaints(result, outcome), *unmatched]:
         warn(message, stacklevel=3)
     return result
 
@@ -310,7 +317,7 @@ def _estimate(
     held = found.v if options.inference != "placebo" else None
     placebos = run_placebos(pool, aligned, fitting, gap, v=held, seed=options.seed)
     without, without_gaps = leave_one_out(pool, aligned, fitting, weights, v=found.v)
-    effect, curve = _effect(pool, aligned, gap, placebos, fitting, options)
+    effect, curve = _effect(pool, aligned, gap, placebos, fitting, options, outcome)
     test = _conformal(pool, aligned, fitting, found, effect, options)
     p_value = placebos.p_value if options.inference == "placebo" else effect.p_value
     observed = aligned.observed(members[0])
@@ -359,6 +366,7 @@ def _effect(
     placebos: Placebos,
     fitting: Fitting,
     options: _Options,
+    outcome: str,
 ) -> tuple[Effect, EffectCurve]:
     """The mean gap after the start, and the gap over time, with errors from placebos."""
     share = aligned.post_weights
@@ -366,24 +374,24 @@ def _effect(
     error = float(np.sqrt(max(float(share @ scaled @ share), 0.0))) * aligned.scale
     baseline = float(share @ (aligned.observed(np.arange(pool.n_treated)) - gap))
     n_used = len(placebos.gaps) - placebos.n_left_out
-    told = {
-        "placebo": f"rank {placebos.table['rank'].iloc[0]} of {len(placebos.table)} ratios of "
-        "post- to pre-period RMSPE",
-        "conformal": "conformal, cyclic shifts of time",
-        None: "normal, from std_error",
-    }
     own = fitting.predictors is None or options.inference == "placebo"
     taken = "" if own else "; placebos take over the predictor weights of the treated"
-    cells = aligned.counts[aligned.n_before :]
+    cells = int(aligned.counts[aligned.n_before :].sum())
+    estimate = float(share @ gap)
     details: dict[str, Any] = {
         "std_error": f"root mean square of {n_used} placebo means; {placebos.n_left_out} left out "
         f"with a pre-period RMSPE above {POOR_FIT:g} times the treated one{taken}",
-        "p_value": told[options.inference],
+        "p_value": _p_in_words(placebos, len(pool.times), options.inference),
+        "interval": "conformal, of a constant effect"
+        if options.inference == "conformal"
+        else "normal, from placebos",
+        "outcome": outcome,
         "n_donors": pool.n_donors,
         "n_before": aligned.n_before,
-        "n_after": len(cells),
-        "treated_cells": int(cells.sum()),
-        "assumptions": "donors are not affected and would have kept their relation to the treated; "
+        "n_after": len(aligned.labels) - aligned.n_before,
+        "treated_cells": cells,
+        "total": estimate * cells,
+        "assumes": "donors are not affected and would have kept their relation to the treated; "
         "treated and donors are exchangeable",
         "counted": "unit-periods",
     }
@@ -400,7 +408,7 @@ def _effect(
         "baseline_cov": -error * error,
     }
     level = level if np.isfinite(error * error) else {}  # too large for a relative effect
-    effect = Effect(estimate=float(share @ gap), std_error=error, **known, **level)
+    effect = Effect(estimate=estimate, std_error=error, **known, **level)
     curve = EffectCurve(
         index=aligned.labels,
         index_name=aligned.index_name,
@@ -409,6 +417,21 @@ def _effect(
         **known,
     )
     return effect, curve
+
+
+def _p_in_words(placebos: Placebos, n_periods: int, inference: Inference) -> str:
+    """What the p-value is, and the least that it could be."""
+    if inference is None:
+        return "normal, from std_error"
+    if inference == "conformal":
+        least = number_in_words(1 / n_periods, 2)
+        return f"cyclic shifts of time; {n_periods} periods allow no p below {least}"
+    n = len(placebos.table)
+    least = number_in_words(1 / n, 2)
+    return (
+        f"rank {placebos.table['rank'].iloc[0]} of {n} ratios of post- to pre-period RMSPE; "
+        f"{n - 1} placebos allow no p below {least}"
+    )
 
 
 def _method(fitting: Fitting, options: _Options, n_treated: int) -> str:

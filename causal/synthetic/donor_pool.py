@@ -66,8 +66,12 @@ class DonorPool:
         )
 
 
-def donor_pool(panel: UnitPanel, donors: Iterable[Any] | None, unit: str) -> DonorPool:
+def donor_pool(
+    panel: UnitPanel, donors: Iterable[Any] | None, unit: str, *, cohort: str | None = None
+) -> DonorPool:
     """The treated units of a panel and the donors among those never treated.
+
+    `cohort` is the column that said who is treated, if one did.
 
     Raises
     ------
@@ -82,10 +86,11 @@ def donor_pool(panel: UnitPanel, donors: Iterable[Any] | None, unit: str) -> Don
     """
     never = panel.first == panel.n_periods
     always = panel.first == 0
+    hint = never_hint(cohort) if always.any() else ""
     if always.any():
         warn(
             f"{int(always.sum())} units are treated from the first observed time on and were "
-            f"dropped: {shown(panel.units[always])}",
+            f"dropped: {shown(panel.units[always])}{hint}",
         )
     treated = ~never & ~always
     wanted = never if donors is None else _named(panel, donors, never, unit)
@@ -106,17 +111,22 @@ def donor_pool(panel: UnitPanel, donors: Iterable[Any] | None, unit: str) -> Don
         times=panel.times,
         covariates={name: values[order] for name, values in panel.covariates.items()},
     )
-    require_donors(pool, unit)
+    require_donors(pool, unit, hint)
     return pool
 
 
-def require_donors(pool: DonorPool, unit: str) -> None:
+def never_hint(cohort: str | None, way: str = "replace it by missing") -> str:
+    """What else it may mean that units of a cohort column count as always treated."""
+    return "" if cohort is None else f"; if a {cohort!r} such as 0 means never treated, {way}"
+
+
+def require_donors(pool: DonorPool, unit: str, hint: str = "") -> None:
     """Raise unless there are two donors."""
     if pool.n_donors < 2:
         raise ValueError(
             f"a synthetic control needs at least 2 donors observed in all {len(pool.times)} "
             f"periods; {pool.n_donors} units of {unit!r} are; add never-treated units, or fill or "
-            "cut the periods that they lack"
+            f"cut the periods that they lack{hint}"
         )
 
 

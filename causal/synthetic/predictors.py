@@ -85,6 +85,8 @@ class PredictorTable:
     raw : array (n, k)
     standard : array (n, k)
         Less the mean, over the standard deviation of all units.
+    spread : array (k,)
+        That standard deviation.
     given : array (k,), optional
         Predictor weights that sum to 1; None where they are searched for.
     starts : array (s, k)
@@ -94,6 +96,7 @@ class PredictorTable:
     labels: tuple[str, ...]
     raw: NDArray[np.float64]
     standard: NDArray[np.float64]
+    spread: NDArray[np.float64]
     given: NDArray[np.float64] | None
     starts: NDArray[np.float64]
 
@@ -148,12 +151,20 @@ def predictor_table(
             "all; leave it out"
         )
     standard = centred / size
-    standard /= standard.std(axis=0, ddof=1)
+    deviation = standard.std(axis=0, ddof=1)
+    standard /= deviation
     given = _given_weights(weights, predictors, labels)
     starts = np.zeros((0, len(labels)))
     if given is None:
         starts = _starts(standard, pool.outcome[:, :pre], seed)
-    table = PredictorTable(labels=labels, raw=raw, standard=standard, given=given, starts=starts)
+    table = PredictorTable(
+        labels=labels,
+        raw=raw,
+        standard=standard,
+        spread=size * deviation,
+        given=given,
+        starts=starts,
+    )
     return pool, table
 
 

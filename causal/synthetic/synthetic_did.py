@@ -16,11 +16,13 @@ from causal.panel.adoption import shown
 from causal.panel.said import keeps_warnings
 from causal.panel.times import as_labels
 from causal.panel.unit_panel import read_panel, warn
+from causal.synthetic.donor_pool import never_hint
 from causal.synthetic.synthetic_draws import (
     bootstrap_draws,
     cohort_settings,
     fit_cohorts,
     jackknife_draws,
+    p_in_words,
     placebo_draws,
     read_fits,
 )
@@ -40,6 +42,10 @@ if TYPE_CHECKING:
 
 Variance: TypeAlias = Literal["placebo", "jackknife", "bootstrap"]
 
+_ASSUMES = (
+    "without treatment the treated would have moved in parallel to the weighted donors from the "
+    "weighted periods on; donors are not affected"
+)
 _FEW_SETS = 20  # placebo sets below which their spread is a rough figure
 
 
@@ -91,7 +97,7 @@ class SyntheticDiffInDiff(EffectResult):
     draws: NDArray[np.float64]
 
     def summary(self, level: float = 0.95) -> str:
-        """Two lines: the effect, and how many donors and periods carry it."""
+        """The effect, how many donors and periods carry it, and what its p-value is."""
         squares = self.unit_weights.assign(square=self.unit_weights["weight"] ** 2)
         each = 1 / squares.groupby("cohort", sort=False)["square"].sum()
         periods = self.time_weights.groupby("cohort", sort=False).size()
@@ -100,7 +106,7 @@ class SyntheticDiffInDiff(EffectResult):
             f"weights on {self.unit_weights['unit'].nunique()} of {self.effect.details['n_donors']}"
             f" donors (effective number {each.min():.1f}"
             f"{'' if len(each) == 1 else f' to {each.max():.1f}'}) and {periods.max()} earlier "
-            f"periods; error by {self.effect.details['covariance']}"
+            f"periods\ninterval and p-value: {self.effect.details['p_value']}"
         )
 
     def plot(
@@ -226,7 +232,8 @@ def synthetic_diff_in_diff(  # noqa: PLR0913 — columns and choices, each by na
         covariates=names,
         aggregate=aggregate,
     )
-    panel = _usable(panel, unit)
+    hint = never_hint(cohort, "give never=") if never is None else ""
+    panel = _usable(panel, unit, hint)
     scaled = _Scaled.of(panel, names)
     if scaled.constant:
         warn(f"outcome {outcome!r} is constant: the effect and its error are 0", stacklevel=3)
@@ -241,7 +248,7 @@ def synthetic_diff_in_diff(  # noqa: PLR0913 — columns and choices, each by na
             "donors for a better one",
             stacklevel=3,
         )
-    return _result(panel, scaled, cohorts, donors, fits, draws, variance)
+    return _result(panel, scaled, cohorts, donors, fits, draws, variance, outcome)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -276,13 +283,17 @@ class _Scaled:
         return cls(Y=Y, centre=centre, scale=scale, slopes=slopes, constant=peak == 0)
 
 
-def _usable(panel: UnitPanel, unit: str) -> UnitPanel:
-    """The panel without always treated units; raises where units have gaps or none is a donor."""
+def _usable(panel: UnitPanel, unit: str, hint: str) -> UnitPanel:
+    """The panel without always treated units; raises where units have gaps or none is a donor.
+
+    `hint` is what else always treated units may be.
+    """
     always = panel.first == 0
+    hint = hint if always.any() else ""
     if always.any():
         warn(
             f"{int(always.sum())} units are treated in every observed period and are dropped, e.g. "
-            f"{shown(panel.units[always])}"
+            f"{shown(panel.units[always])}{hint}"
         )
         panel = panel.select(~always)
     gaps = ~panel.present.all(axis=1)
@@ -297,7 +308,7 @@ def _usable(panel: UnitPanel, unit: str) -> UnitPanel:
         raise ValueError(
             f"at least one unit of {unit!r} must never be treated to be a donor; all "
             f"{panel.n_units} are, the last from {last!r} on; add units, or leave out the periods "
-            "from there on"
+            f"from there on{hint}"
         )
     return panel
 
@@ -352,6 +363,7 @@ def _result(
     fits: Sequence[CohortFit],
     draws: Reading,
     variance: Variance,
+    outcome: str,
 ) -> SyntheticDiffInDiff:
     """Everything in the units of the outcome."""
     scale, n = scaled.scale, len(draws.effect)
@@ -365,11 +377,18 @@ def _result(
         "jackknife": f"jackknife over {n} units",
         "bootstrap": f"{n} bootstrap draws",
     }[variance]
+    estimate, square = scale * float(reading.effect[0]), float(cov[0, 0])
+    cells = sum(len(each.rows) * (panel.n_periods - each.start) for each in cohorts)
     details: dict[str, JsonValue] = {
+        "outcome": outcome,
         "covariance": words,
+        "p_value": p_in_words(estimate, scale * draws.effect, words, placebo=variance == "placebo"),
         "n_donors": len(donors),
         "n_treated": sum(len(each.rows) for each in cohorts),
+        "treated_cells": cells,
+        "total": estimate * cells,
         "weights": "treated cells",
+        "assumes": _ASSUMES,
     }
     shared: dict[str, Any] = {
         "estimand": "att",
@@ -377,7 +396,6 @@ def _result(
         "n_obs": panel.n_obs,
         "details": details,
     }
-    estimate, square = scale * float(reading.effect[0]), float(cov[0, 0])
     effect = Effect(
         estimate=estimate,
         std_error=math.sqrt(square),

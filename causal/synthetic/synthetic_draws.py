@@ -9,6 +9,8 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from causal.words import number_in_words
+
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
@@ -152,6 +154,16 @@ def placebo_sets(
         return itertools.combinations(range(n), size)
     rng = np.random.default_rng(seed)
     return (rng.permutation(n)[:size].tolist() for _ in range(n_draws))
+
+
+def p_in_words(estimate: float, draws: NDArray[np.float64], how: str, *, placebo: bool) -> str:
+    """What interval and p-value are, and the p-value that the rank among placebo sets gives."""
+    if not placebo:
+        return f"normal, from {how}"
+    n = len(draws) + 1
+    rank = 1 + int((np.abs(draws) >= abs(estimate) * (1 - 1e-9)).sum())
+    p, least = (number_in_words(x, 2) for x in (rank / n, 1 / n))
+    return f"normal, from {how}; the rank among them gives p = {p}, they allow none below {least}"
 
 
 def bootstrap_draws(

@@ -8,6 +8,7 @@ import numpy as np
 import pandas as pd
 
 from causal.synthetic.donor_weights import DonorWeights, Fitting, fit_outcomes
+from causal.words import number_in_words
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -20,6 +21,7 @@ if TYPE_CHECKING:
 _HAS_WEIGHT = 1e-9
 _TIGHT = 1e-9  # slopes within this of the least, over the mean squared distance, are ties
 _NEAR_BEST = 1.01
+_UNMATCHED = 0.25  # standard deviations over all units
 
 
 def weight_table(
@@ -67,6 +69,26 @@ def balance_table(
             "donors_mean": (observed - gaps[1])[before],
         }
     )
+
+
+def unmatched_predictors(balance: pd.DataFrame, table: PredictorTable) -> list[str]:
+    """A complaint on predictors that the synthetic control does not share with the treated."""
+    apart = (balance["treated"] - balance["synthetic"]).abs().to_numpy() / table.spread
+    missed = np.flatnonzero(apart > _UNMATCHED)
+    if not len(missed):
+        return []
+    worst = missed[np.argsort(-apart[missed], kind="stable")]
+    named = [
+        f"{row['predictor']!r} is {number_in_words(row['treated'])} for the treated and "
+        f"{number_in_words(row['synthetic'])} for the synthetic control "
+        f"({number_in_words(apart[j], 2)} standard deviations)"
+        for j in worst[:3]
+        for row in [balance.iloc[j]]
+    ]
+    return [
+        f"{len(missed)} of {len(balance)} predictors are not matched: {', '.join(named)}; drop "
+        "them, give predictor_weights, or match the outcome of every period instead"
+    ]
 
 
 def outside_share(aligned: AlignedPaths, n_treated: int) -> float:

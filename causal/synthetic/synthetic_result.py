@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Literal
 
 from causal.effect_result import EffectResult
 from causal.frame import check_one_of
-from causal.words import number_in_words, p_in_words
+from causal.words import number_in_words, p_in_words, unit_in_words
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -144,7 +144,7 @@ class SyntheticControl(EffectResult):
         return frame
 
     def summary(self, level: float | None = None) -> str:
-        """Effect, interval and p-value; the whole; the fit; the donors; what is assumed."""
+        """Effect, interval and p-value; the whole; the fit; the donors; assumed and warned of."""
         level = self.level if level is None else level
         low, high = self.conf_int(level)
         details = self.effect.details
@@ -154,12 +154,15 @@ class SyntheticControl(EffectResult):
             f"{name} {number_in_words(weight)}" for name, weight in self.donor_weights.items()
         ]
         more = f" and {len(donors) - 8} more" if len(donors) > 8 else ""
+        matched = [f"{name} {number_in_words(v)}" for name, v in self.predictor_weights.items()]
+        said = details.get("warnings")
         lines = [
-            f"ATT {number_in_words(self.estimate, sign=True)} ({100 * level:.4g}% CI "
-            f"{number_in_words(low)} to {number_in_words(high)}), {p_in_words(self.p_value)} "
+            f"ATT on {details['outcome']} {number_in_words(self.estimate, sign=True)}"
+            f"{unit_in_words(details)} ({100 * level:.4g}% CI {number_in_words(low)} to "
+            f"{number_in_words(high)}, {details['interval']}), {p_in_words(self.p_value)} "
             f"({details['p_value']}); {self.effect.method}",
             f"  synthetic level {number_in_words(base, 4)}{share}; total "
-            f"{number_in_words(self.estimate * int(str(details['treated_cells'])), sign=True)} "
+            f"{number_in_words(float(str(details['total'])), sign=True)} "
             f"over {details['treated_cells']} treated cells",
             f"  {len(self.treated)} treated, {details['n_donors']} donors, "
             f"{details['n_before']} periods before and {details['n_after']} after the start",
@@ -167,8 +170,10 @@ class SyntheticControl(EffectResult):
             f"({number_in_words(100 * self.fit_quality, 2)}% of the path's standard deviation), "
             f"{number_in_words(self.post_rmspe)} after",
             f"  donors: {', '.join(donors[:8])}{more}{'' if self.unique else ' (not unique)'}",
+            *([f"  predictor weights: {', '.join(matched)}"] if matched else []),
             f"  std_error: {details['std_error']}",
-            f"  assumes: {details['assumptions']}",
+            f"  assumes: {details['assumes']}",
+            *(f"  warned: {one}" for one in (said if isinstance(said, tuple | list) else ())),
         ]
         return "\n".join(lines)
 

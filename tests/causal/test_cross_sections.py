@@ -80,6 +80,23 @@ def test_diff_in_diff_of_cross_sections_is_one_number_for_all_tables():
             assert found.std_error == pytest.approx(one.std_error, rel=1e-9), (name, start)
 
 
+def test_diff_in_diff_of_cross_sections_reads_zones_and_hours():
+    log = sections()
+    hour = pd.to_timedelta(6 * log["day"], unit="h")
+    naive = log.assign(day=pd.Timestamp("2026-05-03") + hour)
+    zoned = log.assign(day=(pd.Timestamp("2026-05-03") + hour).dt.tz_localize("Asia/Shanghai"))
+    one = diff_in_diff(log, **ROLES).estimate
+    for table in (naive, other_tables(naive)["ibis"]):
+        for start in ("2026-05-03T18:00:00", "2026-05-03 18:00", np.datetime64("2026-05-03T18")):
+            found = diff_in_diff(table, **{**ROLES, "start": start})
+            assert found.estimate == pytest.approx(one, rel=1e-9)
+    start = pd.Timestamp("2026-05-03 18:00", tz="Asia/Shanghai")
+    for table in (zoned, other_tables(zoned)["ibis"], other_tables(zoned)["polars"]):
+        assert diff_in_diff(table, **{**ROLES, "start": start}).estimate == pytest.approx(one)
+        with pytest.raises(TypeError, match="the times have a zone"):
+            diff_in_diff(table, **{**ROLES, "start": "2026-05-03 18:00"})
+
+
 def test_diff_in_diff_of_cross_sections_keeps_its_digits_at_an_offset():
     log = sections().assign(y=lambda d: np.round(d["y"] * 1024) / 1024)
     one, far = diff_in_diff(log, **ROLES), diff_in_diff(log.assign(y=log["y"] + 2.0**30), **ROLES)
@@ -91,7 +108,8 @@ def test_diff_in_diff_of_cross_sections_keeps_its_digits_at_an_offset():
     ("change", "parts"),
     [
         ({"start": 0}, ["start", "before"]),
-        ({"start": 9}, ["start", "after the last"]),
+        ({"start": 9}, ["start", "9", "observed"]),
+        ({"covariance": "HC1", "cluster": "cluster"}, ["HC1", "'cluster'"]),
         ({"start": "3"}, ["start", "'3'"]),
         ({"treatment": "x"}, ["treatment 'x'", "0 or 1"]),
         ({"start": None}, ["start="]),

@@ -143,7 +143,8 @@ def test_event_study_with_covariates_is_dense(kind):
 def test_diff_in_diff_allows_treatment_to_switch_off():
     log = panel(n_units=80)
     log["flip"] = ((log["ever"] == 1) & log["day"].isin([2, 3])).astype(int)
-    tau = diff_in_diff(log, **ROLES, treatment="flip")
+    with pytest.warns(EstimationWarning, match="switches off"):
+        tau = diff_in_diff(log, **ROLES, treatment="flip")
     coef, cov = dense_fit(log, log[["flip"]].to_numpy(dtype=float), cluster="unit", k=1 + 6)
     assert tau.estimate == pytest.approx(coef[0], rel=1e-8)
     assert tau.std_error == pytest.approx(np.sqrt(cov[0, 0]), rel=1e-8)
@@ -349,6 +350,124 @@ def test_diff_in_diff_warns_of_few_clusters():
     log = panel(n_units=24)
     with pytest.warns(EstimationWarning, match="6 clusters.*CR2"):
         diff_in_diff(log, **BY_COHORT, cluster="cluster")
+
+
+def test_diff_in_diff_of_rows_has_the_counterfactual_of_moments():
+    log = panel(n_units=160).assign(one=1.0, y=lambda d: d["y"] + 10)
+    for kind, cluster in (("CR1", None), ("CR1", "cluster"), ("HC1", None)):
+        options = {"covariance": kind, "cluster": cluster}
+        moments = diff_in_diff(log, **BY_COHORT, **options)
+        rows = diff_in_diff(log, **BY_COHORT, **options, weight="one")
+        assert rows.baseline == pytest.approx(moments.baseline, rel=1e-9)
+        if kind == "CR1":
+            assert rows.baseline_variance == pytest.approx(moments.baseline_variance, rel=1e-6)
+            assert rows.baseline_cov == pytest.approx(moments.baseline_cov, rel=1e-6)
+
+
+def test_event_study_counterfactual_is_the_mean_of_its_event_times():
+    log = panel(n_units=160).assign(y=lambda d: d["y"] + 10)
+    study = event_study(log, **BY_COHORT)
+    treated = log[np.isfinite(log["cohort"])]
+    levels = treated["y"].groupby(treated["day"] - treated["cohort"]).mean()
+    wanted = levels[levels.index >= 0].mean() - study.estimate
+    assert study.effect.baseline == pytest.approx(wanted, rel=1e-10)
+    low, high = study.effect.relative_conf_int()
+    assert low < study.estimate / wanted < high
+
+
+def test_diff_in_diff_leaves_units_of_one_row_out():
+    log = panel(n_units=120)
+    alone = log[(log["unit"] < 160) & (log["day"] == 4)].assign(unit=lambda d: d["unit"] + 5_000)
+    for cluster in (None, "cluster"):
+        one = diff_in_diff(log, **BY_COHORT, cluster=cluster)
+        two = diff_in_diff(pd.concat([log, alone]), **BY_COHORT, cluster=cluster)
+        for name in ("estimate", "std_error", "baseline", "baseline_variance"):
+            assert getattr(two, name) == pytest.approx(getattr(one, name), rel=1e-8), name
+        assert two.details["treated_cells"] == one.details["treated_cells"]
+        assert two.details["singletons_dropped"] == len(alone)
+
+
+def test_diff_in_diff_averages_rows_of_a_cell_by_their_weights():
+    log = panel(n_units=80)
+    twice = pd.concat([log, log.assign(y=log["y"] + log["x"], weight=log["weight"] * 3)])
+    total = twice["weight"].groupby([twice["unit"], twice["day"]]).sum()
+    mean = (twice["y"] * twice["weight"]).groupby([twice["unit"], twice["day"]]).sum() / total
+    by_hand = log.set_index(["unit", "day"]).assign(y=mean, weight=total).reset_index()
+    one = diff_in_diff(by_hand, **BY_COHORT, weight="weight")
+    for table in (twice, other_tables(twice)["ibis"]):
+        two = diff_in_diff(table, **BY_COHORT, weight="weight", aggregate="mean")
+        assert two.estimate == pytest.approx(one.estimate, rel=1e-9)
+        assert two.std_error == pytest.approx(one.std_error, rel=1e-9)
+    with pytest.raises(ValueError, match="aggregate='sum' takes no weight"):
+        diff_in_diff(twice, **BY_COHORT, weight="weight", aggregate="sum")
+
+
+def test_diff_in_diff_keeps_its_warnings_where_it_raises():
+    log = panel(n_units=40)
+    gappy = log[log["day"] != 1].assign(cohort=np.inf)
+    with pytest.warns(EstimationWarning, match="skips"), pytest.raises(ValueError, match="treated"):
+        diff_in_diff(gappy.assign(cohort=np.where(gappy["unit"] == 100, 3, 3)), **BY_COHORT)
+
+
+def test_event_study_takes_units_that_are_on_when_first_seen_as_always_treated():
+    log = panel(n_units=80)
+    late = log[~((log["unit"] == 100) & (log["day"] < 4))]
+    with pytest.warns(EstimationWarning, match="1 always-treated units were dropped"):
+        found = event_study(late, **ROLES, treatment="status")
+    rest = event_study(log[log["unit"] != 100], **ROLES, treatment="status")
+    assert np.allclose(found.curve.estimate, rest.curve.estimate, atol=1e-12)
+
+
+def test_diff_in_diff_refuses_times_that_do_not_sort_or_have_two_zones():
+    log = panel(n_units=40, n_periods=12)
+    words = log.assign(day=log["day"].astype(str))
+    with pytest.raises(ValueError, match="does not sort in time"):
+        diff_in_diff(words, **ROLES, treatment="ever", start="3")
+    weeks = [f"wk{k}" for k in range(12)]
+    ordered = pd.Categorical.from_codes(log["day"], weeks, ordered=True)
+    with pytest.raises(ValueError, match="does not sort in time"):
+        diff_in_diff(log.assign(day=ordered), **ROLES, treatment="ever", start="wk3")
+    text = log.assign(day="d" + log["day"].astype(str).str.zfill(2))
+    text["cohort"] = np.where(log["ever"] == 1, "d3", None)
+    with pytest.raises(ValueError, match=r"cohort 'cohort' must hold observed times.*'d3'"):
+        diff_in_diff(text, **BY_COHORT)
+    start = pd.Timestamp("2026-05-01")
+    cohort = start + pd.to_timedelta(log["cohort"].replace(np.inf, np.nan), unit="D")
+    day = start + pd.to_timedelta(log["day"], unit="D")
+    zoned = log.assign(day=day.dt.tz_localize("Asia/Shanghai"), cohort=cohort)
+    both = zoned.assign(cohort=cohort.dt.tz_localize("Asia/Shanghai"))
+    one = diff_in_diff(log, **BY_COHORT).estimate
+    for name in ("pandas", "polars", "ibis", "duckdb"):
+        table = zoned if name == "pandas" else other_tables(zoned)[name]
+        with pytest.raises(TypeError, match="time zone and the other has none"):
+            diff_in_diff(table, **BY_COHORT)
+        table = both if name == "pandas" else other_tables(both)[name]
+        assert diff_in_diff(table, **BY_COHORT).estimate == pytest.approx(one, rel=1e-9)
+
+
+def test_diff_in_diff_refuses_options_that_it_could_not_keep():
+    log = panel(n_units=80)
+    log["flip"] = ((log["ever"] == 1) & log["day"].isin([2, 3])).astype(int)
+    for options in ({"aggregate": "mean"}, {"covariance": "CR2"}):
+        with pytest.raises(ValueError, match="switches off takes neither"):
+            diff_in_diff(log, **ROLES, treatment="flip", **options)
+    with pytest.raises(ValueError, match=r"HC1.*cluster='cluster'"):
+        diff_in_diff(log, **BY_COHORT, covariance="HC1", cluster="cluster")
+    summed = panel_moments(log, **BY_COHORT, aggregate="sum")
+    with pytest.raises(ValueError, match="same aggregate"):
+        diff_in_diff(summed, **BY_COHORT, aggregate="mean")
+    started = panel_moments(log, **ROLES, treatment="ever", start=3)
+    assert diff_in_diff(started, **ROLES, treatment="ever", start=3.0).n_obs == len(log)
+
+
+def test_diff_in_diff_of_merged_parts_that_hold_one_group_each():
+    log = panel(n_units=80)
+    parts = [panel_moments(log[log["ever"] == k], **BY_COHORT) for k in (0, 1)]
+    whole = diff_in_diff(log, **BY_COHORT)
+    assert diff_in_diff(parts[0] + parts[1], **BY_COHORT).estimate == pytest.approx(whole.estimate)
+    with pytest.raises(ValueError, match="at least one unit must be treated"):
+        diff_in_diff(parts[0], **BY_COHORT)
+    assert repr(parts[0]).startswith("PanelMoments of 'y': 40 units in 6 periods")
 
 
 def test_diff_in_diff_keeps_what_it_warned_of():

@@ -86,11 +86,13 @@ def test_stratified_did_clusters_may_span_strata():
     assert mine == pytest.approx(correlation, rel=1e-8)
 
 
-def test_stratified_did_pooling_gap_has_the_error_of_units_redrawn():
+@pytest.mark.parametrize("chosen", ["given", "treated", "population"])
+def test_stratified_did_pooling_gap_has_the_error_of_units_redrawn(chosen):
     log = panel(n_units=160)
     log["y"] += 2.0 * log["status"] * (log["state"] == "new")
     weights = {"new": 0.3, "old": 0.7}
-    found = stratified_did(log, **ROLES, stratum="state", weights=weights)
+    asked = weights if chosen == "given" else chosen
+    found = stratified_did(log, **ROLES, stratum="state", weights=asked)
     wide = log.pivot_table(index="unit", columns="day", values="y").to_numpy()
     change = wide[:, 3:].mean(axis=1) - wide[:, :3].mean(axis=1)
     units = log.groupby("unit").agg(state=("state", "first"), ever=("ever", "first"))
@@ -101,9 +103,10 @@ def test_stratified_did_pooling_gap_has_the_error_of_units_redrawn():
         y, d, s = change[at], ever[at], new[at]
         tau = {name: y[d & mine].mean() - y[~d & mine].mean()
                for name, mine in (("new", s), ("old", ~s))}  # fmt: skip
-        gaps.append(y[d].mean() - y[~d].mean() - sum(weights[name] * tau[name] for name in tau))
-    assert found.pooling_gap.estimate == pytest.approx(np.mean(gaps), abs=4 * np.std(gaps) / 40)
-    assert found.pooling_gap.std_error == pytest.approx(np.std(gaps), rel=0.1)
+        share = {"given": weights["new"], "treated": s[d].mean(), "population": s.mean()}[chosen]
+        mean = share * tau["new"] + (1 - share) * tau["old"]
+        gaps.append(y[d].mean() - y[~d].mean() - mean)
+    assert found.pooling_gap.std_error == pytest.approx(np.std(gaps), rel=0.12)
 
 
 def test_stratified_did_answers_where_pooling_is_reversed():
@@ -175,6 +178,29 @@ def test_stratified_did_refuses_strata_without_treated_or_controls():
         stratified_did(log, **ROLES, stratum="x")
     with pytest.raises(ValueError, match="at least two labels"):
         stratified_did(log.assign(one=1), **ROLES, stratum="one")
+
+
+def test_stratified_did_warns_of_small_strata():
+    log = panel(n_units=80)
+    few = log[(log["state"] == "new") | (log["ever"] == 0) | (log["unit"] < 107)]
+    n = few[(few["state"] == "old") & (few["ever"] == 1)]["unit"].nunique()
+    assert 0 < n < 5
+    with pytest.warns(EstimationWarning, match=f"{n} treated in 'old'"):
+        stratified_did(few, **ROLES, stratum="state")
+    treated = (few["state"] == "old") & (few["ever"] == 1)
+    one = few[~treated | (few["unit"] == few[treated]["unit"].min())]
+    with pytest.raises(ValueError, match=r"inverse_variance.*old.*one treated unit"):
+        stratified_did(one, **ROLES, stratum="state", weights="inverse_variance")
+
+
+def test_stratified_did_leaves_units_of_one_row_out():
+    log = panel(n_units=120)
+    alone = log[(log["unit"] < 140) & (log["day"] == 1)].assign(unit=lambda d: d["unit"] + 5_000)
+    one = stratified_did(log, **ROLES, stratum="state")
+    two = stratified_did(pd.concat([log, alone]), **ROLES, stratum="state")
+    assert two.effect.estimate == pytest.approx(one.effect.estimate, rel=1e-9)
+    assert two.pooling_gap.std_error == pytest.approx(one.pooling_gap.std_error, rel=1e-6)
+    assert two.weights == pytest.approx(one.weights)
 
 
 # --- triple differences ---------------------------------------------------------------------------
