@@ -115,8 +115,8 @@ def event_study_result(
     before the start (event times below 0), where there are any.
     """
     points, e = np.asarray(estimate, dtype=np.float64), np.asarray(event_time, dtype=np.int64)
-    if pretrend is None and (e < 0).any():
-        before = e < 0
+    before = e < 0
+    if pretrend is None and np.diag(cov)[before].any():  # without spread there is no test
         pretrend = wald_test(points[before], cov[np.ix_(before, before)], df)
     if reference is not None:
         e, points = np.append(e, reference), np.append(points, 0.0)

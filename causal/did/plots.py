@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import matplotlib.pyplot as plt
 import numpy as np
@@ -13,11 +13,14 @@ from causal.plots import legend_above
 from causal.words import estimand_in_words, number_in_words, p_in_words
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
     from matplotlib.axes import Axes
+    from numpy.typing import NDArray
 
     from causal.did.event_study import EventStudy
     from causal.did.strata import StratifiedDid
-    from causal.effect import Effect
+    from causal.effect import Effect, EffectCurve
     from causal.sensitivity.honest import HonestDid
     from causal.sensitivity.pretrend import PretrendPower
 
@@ -34,35 +37,59 @@ def draw_event_study(
     curve = study.curve
     time = np.array(curve.index, dtype=np.float64)
     shown = time != study.reference if study.reference is not None else np.ones(len(time), bool)
-    point, percent = curve.conf_int(level), f"{100 * level:.4g}%"
-    ax.axvspan(time.min() - 0.6, -0.5, color="0.95", zorder=0)
-    ax.axhline(0, color="0.6", linewidth=1)
-    if simultaneous:
-        low, high = curve.conf_int(level, simultaneous=True)[shown].T
-        words = f"{percent} band of all points"
-        ax.bar(time[shown], high - low, 0.6, low, color="C0", alpha=0.2, label=words)
-        ax.use_sticky_edges = False  # of bars, which would end at the frame
-    words = f"{percent} interval of each"
-    ax.vlines(time[shown], *point[shown].T, color="C0", linewidth=2, label=words)
-    ax.plot(time[shown], curve.estimate[shown], "o", color="C0")
-    if not shown.all():
-        ax.plot(time[~shown], [0.0], "o", color="C0", mfc="white", label="reference")
-    every = max(1, -(-len(time) // _MOST_EVENTS))
-    ticks = [e for e in curve.index if int(str(e)) % every == 0]
-    n = [study.n_units_by_event_time.get(int(str(e)), 0) for e in ticks]
-    ax.set_xticks(
-        [float(str(e)) for e in ticks], [f"{e}\n{k:,}" for e, k in zip(ticks, n, strict=True)]
-    )
-    ax.set_xlim(time.min() - 0.6, time.max() + 0.6)
-    ax.set_xlabel("event time; below: treated units")
-    ax.set_ylabel("effect by event time")
+    draw_points(ax, curve, time, shown, simultaneous=simultaneous, level=level)
+    draw_event_times(ax, curve, study.n_units_by_event_time)
     test = study.pretrend
     more = "" if test is None else f"; before the start: joint {p_in_words(test.p_value)}"
-    _legend_and_title(ax, study.effect, more)
+    legend_and_title(ax, study.effect, more)
     return ax
 
 
 _MOST_EVENTS = 16
+
+
+def draw_points(
+    ax: Axes,
+    curve: EffectCurve,
+    x: NDArray[np.float64],
+    shown: NDArray[np.bool_],
+    *,
+    simultaneous: bool,
+    level: float = 0.95,
+) -> None:
+    """Draw a curve at places `x`: points, pointwise bars, the band; hollow where not `shown`."""
+    percent = f"{100 * level:.4g}%"
+    ax.axhline(0, color="0.6", linewidth=1)
+    if simultaneous:
+        low, high = curve.conf_int(level, simultaneous=True)[shown].T
+        words = f"{percent} band of all points"
+        ax.bar(x[shown], high - low, 0.6, low, color="C0", alpha=0.2, label=words)
+        ax.use_sticky_edges = False  # of bars, which would end at the frame
+    words = f"{percent} interval of each"
+    ax.vlines(x[shown], *curve.conf_int(level)[shown].T, color="C0", linewidth=2, label=words)
+    ax.plot(x[shown], curve.estimate[shown], "o", color="C0")
+    if not shown.all():
+        off = curve.estimate[~shown]
+        ax.plot(x[~shown], off, "o", color="C0", mfc="white", label="reference")
+    ax.set_xlim(x.min() - 0.6, x.max() + 0.6)
+    ax.set_ylabel(effect_on(curve.details), parse_math=False)
+
+
+def draw_event_times(ax: Axes, curve: EffectCurve, n_units: Mapping[Any, int]) -> None:
+    """Shade the time before the start; event times along, with treated units below."""
+    time = [int(str(e)) for e in curve.index]
+    ax.axvspan(min(time) - 0.6, -0.5, color="0.95", zorder=0)
+    every = max(1, -(-len(time) // _MOST_EVENTS))
+    ticks = [e for e in time if e % every == 0]
+    ax.set_xticks(ticks, [f"{e}\n{n_units.get(e, 0):,}" for e in ticks])
+    ax.set_xlabel("event time; below: treated units")
+
+
+def effect_on(details: Mapping[str, Any]) -> str:
+    """What an axis of effects shows: the outcome's name and unit, where they are known."""
+    name, unit = details.get("outcome"), details.get("unit")
+    words = f"effect on {name}" if name else "effect"
+    return f"{words} ({unit})" if unit else words
 
 
 def draw_strata(found: StratifiedDid, ax: Axes | None = None, *, level: float = 0.95) -> Axes:
@@ -127,8 +154,9 @@ def draw_honest(result: HonestDid, ax: Axes | None = None) -> Axes:
     ticks = bound if len(bound) <= _MOST_TICKS else bound[:: -(-len(bound) // _MOST_TICKS)]
     ax.set_xticks([left, *ticks], ["", *(number_in_words(m) for m in ticks)])
     ax.set_xlabel(_BOUNDS[result.kind])
-    ax.set_ylabel(f"{100 * result.level:.4g}% interval")
-    _legend_and_title(ax, result.effect)
+    words = f"{100 * result.level:.4g}% interval of the {effect_on(result.effect.details)}"
+    ax.set_ylabel(words, parse_math=False)
+    legend_and_title(ax, result.effect)
     return ax
 
 
@@ -154,12 +182,13 @@ def draw_pretrend_power(result: PretrendPower, ax: Axes | None = None) -> Axes:
     ax.plot(time, passed, color="0.3", linestyle="--", label="expected if it is not found")
     ax.xaxis.set_major_locator(MaxNLocator(integer=True))
     ax.set_xlabel("event time")
-    ax.set_ylabel(f"estimate and {100 * result.level:.4g}% interval")
-    _legend_and_title(ax, result.effect)
+    words = f"{effect_on(result.effect.details)}, {100 * result.level:.4g}% interval"
+    ax.set_ylabel(words, parse_math=False)
+    legend_and_title(ax, result.effect)
     return ax
 
 
-def _legend_and_title(ax: Axes, effect: Effect, more: str = "") -> None:
+def legend_and_title(ax: Axes, effect: Effect, more: str = "") -> None:
     """Legend above the axes, and above it what is estimated from how much."""
     legend_above(ax)
     ax.set_title(_title(effect) + more, loc="left", pad=24, parse_math=False, fontsize=11)

@@ -24,13 +24,13 @@ def keeps_warnings(estimator: Callable[P, R]) -> Callable[P, R]:
 
     @functools.wraps(estimator)
     def call(*args: P.args, **options: P.kwargs) -> R:
-        with warnings.catch_warnings(record=True) as caught:
-            warnings.simplefilter("always")
-            try:
+        try:
+            with warnings.catch_warnings(record=True) as caught:
+                warnings.simplefilter("always")
                 found = estimator(*args, **options)
-            except Exception:
-                _again(caught)
-                raise
+        except Exception:
+            _again(caught)
+            raise
         _again(caught)
         said = [str(w.message) for w in caught if issubclass(w.category, EstimationWarning)]
         return with_warnings(found, said) if said else found

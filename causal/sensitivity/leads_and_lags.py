@@ -80,9 +80,9 @@ class LeadsAndLags:
         k = len(self.lead)
         variance = float(weights @ self.cov[k:, k:] @ weights)
         words: Any = {str(t): w for t, w in at.items()} if isinstance(at, Mapping) else at
-        details = {"at": words, "weights": target_in_words(weights, at)}
+        estimand = f"{self.curve.estimand} at {target_in_words(weights, at)}"
         return normal_effect(
-            self.curve, float(weights @ self.lag), variance, self.curve.estimand, details
+            self.curve, float(weights @ self.lag), variance, estimand, {"at": words}
         )
 
 
@@ -90,11 +90,11 @@ def target_in_words(weights: NDArray[np.float64], at: Target) -> str:
     """Which effect after the start is asked about."""
     if at == "average":
         last = len(weights) - 1
-        return f"plain mean of event times 0 to {last}" if last else "event time 0"
+        return f"the mean of event times 0 to {last}" if last else "event time 0"
     used = np.flatnonzero(weights)
     if len(used) == 1 and weights[used[0]] == 1:
         return f"event time {used[0]}"
-    return " ".join(f"{weights[t]:+.3g} at event time {t}" for t in used).lstrip("+")
+    return "event times " + ", ".join(f"{t} (weight {weights[t]:.3g})" for t in used)
 
 
 def normal_effect(

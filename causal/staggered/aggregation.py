@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 import pandas as pd
@@ -167,7 +167,8 @@ def baselines(found: CellEstimates) -> pd.DataFrame:
         rows.append((kind, level - theta, max(float(V[1, 1]), 0.0), float(V[0, 1])))
     names = ["kind", "baseline", "baseline_variance", "baseline_cov"]
     table = pd.DataFrame(rows, columns=names)
-    return table.assign(treated_cells=[found.treated_cells] * len(KINDS))
+    counts: list[Any] = [found.treated_cells] * len(KINDS)
+    return table.assign(treated_cells=counts)
 
 
 def _with_baseline(effect: Effect, table: pd.DataFrame, kind: str) -> Effect:

@@ -42,8 +42,9 @@ __all__ = ["BaconDecomposition", "TwfeWeights", "bacon_decomposition", "twfe_wei
 
 _WEIGHTS = "comparisons of two cohorts, by their sizes and the variance of treatment in them"
 _ASSUMES = (
-    "without treatment, cohorts would have moved in parallel; the effect is the same in all cohorts "
-    "and periods; nobody responded to treatment before it came; treated units do not affect controls"
+    "without treatment, cohorts would have moved in parallel; the effect is the same in all "
+    "cohorts and periods; nobody responded to treatment before it came; treated units do not "
+    "affect controls"
 )
 KINDS = ("treated_vs_never", "earlier_vs_later", "later_vs_earlier", "treated_vs_always")
 
@@ -165,7 +166,8 @@ def bacon_decomposition(
     fit = fit_treatment(m, "CR1")
     warn_few_clusters(groups.clusters[1], treated_clusters(m), stacklevel=3)
     details = {**fit.details(), "outcome": outcome, "weights": _WEIGHTS, "assumes": _ASSUMES}
-    effect = with_baseline(m, fit, estimand="att", method=twfe_words(m), details=details)
+    on = treated_cells(m.first, len(m.times)) & m.present
+    effect = with_baseline(fit, [on], estimand="att", method=twfe_words(m), details=details)
     return BaconDecomposition(effect=effect, comparisons=_comparisons(m))
 
 

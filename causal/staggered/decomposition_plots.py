@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 
 import matplotlib.pyplot as plt
 
+from causal.did.plots import effect_on
 from causal.words import number_in_words
 
 if TYPE_CHECKING:
@@ -34,7 +35,7 @@ def draw_bacon(result: BaconDecomposition, ax: Axes | None = None) -> Axes:
         ax.plot(mine["weight"], mine["estimate"], marker, color=color, alpha=0.8, label=words)
     ax.set_xlim(left=0)
     ax.set_xlabel("weight")
-    ax.set_ylabel("estimate of the comparison")
+    ax.set_ylabel(f"{effect_on(result.effect.details)}, by comparison", parse_math=False)
     ax.legend(frameon=False, loc="lower left", bbox_to_anchor=(0, 1), ncols=2, fontsize="small")
     estimate = number_in_words(result.estimate)
     title = f"TWFE {estimate} (dashed) by comparison, n = {result.effect.n_obs:,}"

@@ -140,8 +140,8 @@ def group_time_effects(  # noqa: PLR0913 — the roles of columns and the ways t
     `anticipation` periods, in which they may respond already. Without `never` treated units a cell
     exists as long as somebody is not yet treated. Standard errors are those of influence functions,
     without a small-sample factor; simultaneous bands use the joint normal law of all cells, which
-    is what a Gaussian multiplier bootstrap draws from. The joint test before treatment is Hotelling's,
-    F = W (n - q) / (n q), n clusters. Not corrected for: trends that differ (see
+    is what a Gaussian multiplier bootstrap draws from. The joint test before treatment is
+    Hotelling's, F = W (n - q) / (n q), n clusters. Not corrected for: trends that differ (see
     `.honest`), interference. The baseline is the mean outcome of the treated less the effect, in
     the same weights; its error is joint with the effect's. The total is the effect times treated
     cells; with `weight` there is none.
@@ -293,10 +293,15 @@ def _warn_constant(units: _Units, outcome: str) -> None:
 
 def _told_apart(units: _Units, anticipation: int) -> _Units:
     """Never treated units apart from those treated after the last period, who may anticipate."""
+    if not anticipation:
+        return units
     never = units.first == len(units.times)
     if units.later is not None:
         never &= ~units.later
-    return replace(units, first=np.where(never, len(units.times) + anticipation, units.first))
+    first = units.first + anticipation * never
+    if isinstance(units, CrossSections):
+        return units.treated_from(first)
+    return replace(units, first=first)
 
 
 def _kept(units: _Units, keep: NDArray[np.bool_]) -> _Units:

@@ -442,8 +442,8 @@ def _class_of(
     here = np.flatnonzero(plan.cohorts == first)
     last = len(plan) + (here[0] if len(here) else len(plan.cohorts))
     after = len(plan) + len(plan.cohorts) + 1
-    levels = np.arange(after, after + overall.shape[1]) if own else np.zeros(0, dtype=np.int64)
-    columns = np.concatenate([*[fit.cells for fit in own + others], [last], levels])
+    further = np.arange(after, after + (overall.shape[1] if own else 0))
+    columns = np.concatenate([*[fit.cells for fit in own + others], [last], further])
 
     def influence(part: slice) -> NDArray[np.float64]:
         """Influence values of some of the units."""
@@ -451,7 +451,8 @@ def _class_of(
         found += [fit.influence(rows, part, treated=False) for fit in others]
         found.append(rows.share[part, None])
         if own:
-            found.append(sum(fit.of_levels(rows, part, overall[fit.cells]) for fit in own))
+            levels = [fit.of_levels(rows, part, overall[fit.cells]) for fit in own]
+            found.append(np.sum(levels, axis=0))
         return np.hstack(found)
 
     part = rows.of_first(first)

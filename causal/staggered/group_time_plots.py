@@ -2,26 +2,29 @@
 
 from __future__ import annotations
 
+import math
 from typing import TYPE_CHECKING
 
 import matplotlib.pyplot as plt
 import numpy as np
-from matplotlib.ticker import MaxNLocator
 
-from causal.plots import legend_above
-from causal.words import estimand_in_words, number_in_words
+from causal.did.plots import draw_event_times, draw_points, effect_on, legend_and_title
+from causal.words import number_in_words, p_in_words
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from matplotlib.axes import Axes
+    from numpy.typing import NDArray
 
     from causal.staggered.aggregation import Aggregation
     from causal.staggered.group_time_result import GroupTimeEffects
 
 _MOST_LABELS = 20
+_MOST_DECIMALS = 6
 _MOST_NUMBERS = 120  # cells whose estimates are written into them
-_WORDS = {"event_time": "event time", "cohort": "first treated", "time": "time", "effect": ""}
+_MOST_LETTERS = 110  # that stand beside each other in all cells of a row
+_WORDS = {"cohort": "first treated", "time": "time", "effect": "mean"}
 
 
 def draw_group_time(result: GroupTimeEffects, ax: Axes | None = None) -> Axes:
@@ -36,17 +39,20 @@ def draw_group_time(result: GroupTimeEffects, ax: Axes | None = None) -> Axes:
     grid[row, column] = estimate
     reach = float(np.abs(estimate).max()) or 1.0
     image = ax.imshow(grid, cmap="PuOr_r", vmin=-reach, vmax=reach, aspect="auto")
-    ax.figure.colorbar(image, ax=ax, label=estimand_in_words(result.effect.estimand))
+    bar = ax.figure.colorbar(image, ax=ax)
+    bar.set_label(effect_on(result.effect.details), parse_math=False)
     clear = (frame["low_simultaneous"] > 0) | (frame["high_simultaneous"] < 0)
     clear &= frame["std_error"] > 0
     _starts(ax, result, row, column)
-    if len(frame) <= _MOST_NUMBERS:
-        for r, c, value, sure in zip(row, column, estimate, clear, strict=True):
-            words = number_in_words(value, 2) + ("\n•" if sure else "")
-            dark = abs(value) > 0.6 * reach
-            ax.text(c, r, words, ha="center", va="center", fontsize=7, color="w" if dark else "0.2")
-    else:
-        ax.plot(column[clear], row[clear], ".", color="0.1")
+    words = _alike(estimate, reach)
+    written = len(frame) <= _MOST_NUMBERS
+    written &= (max(map(len, words)) + 1) * len(times) <= _MOST_LETTERS
+    colors = np.where(np.abs(estimate) > 0.6 * reach, "w", "0.2").tolist()
+    if written:
+        for r, c, text, color in zip(row, column, words, colors, strict=True):
+            ax.text(c, r, text, ha="center", va="center", fontsize=7, color=color)
+    below = row + (0.3 if written else 0.0)
+    ax.scatter(column[clear], below[clear], s=20, c=np.array(colors)[clear].tolist(), linewidths=0)
     _labels(ax, cohorts, times)
     title = f"effect on each cohort in each period, n = {result.effect.n_obs:,}"
     ax.set_title(f"{title}\nleft of the line: before treatment; dot: band excludes 0", loc="left")
@@ -56,33 +62,31 @@ def draw_group_time(result: GroupTimeEffects, ax: Axes | None = None) -> Axes:
 def draw_aggregation(
     result: Aggregation, ax: Axes | None = None, *, simultaneous: bool = True
 ) -> Axes:
-    """Draw points with pointwise bars and the simultaneous band, 95 %."""
+    """Draw points as an event study's are drawn, with the number of treated units below."""
     ax = plt.subplots(figsize=(7, 4), layout="constrained")[1] if ax is None else ax
     curve = result.curve
     events = result.kind == "event"
     x = np.array(curve.index if events else range(len(curve)), dtype=np.float64)
-    low, high = curve.conf_int().T
-    ax.axhline(0, color="0.6", linewidth=1)
-    if simultaneous:
-        wide = curve.conf_int(simultaneous=True)
-        ax.vlines(x, *wide.T, color="C0", linewidth=1, label="95 % for all at once")
-    ax.vlines(x, low, high, color="C0", linewidth=3, label="95 % each")
-    fixed = curve.std_error == 0
-    ax.plot(x[~fixed], curve.estimate[~fixed], "o", color="C0", label="estimate")
-    if fixed.any():
-        ax.plot(x[fixed], curve.estimate[fixed], "o", mfc="w", mec="C0", label="reference")
+    shown = curve.std_error > 0 if (curve.std_error > 0).any() else np.ones(len(x), dtype=bool)
+    draw_points(ax, curve, x, shown, simultaneous=simultaneous)
     if events:
-        ax.axvline(-0.5, color="0.6", linewidth=1, linestyle="--")
-        ax.xaxis.set_major_locator(MaxNLocator(integer=True))
+        draw_event_times(ax, curve, result.n_treated)
     else:
-        _ticks(ax, list(curve.index))
-    ax.set_xlabel(_WORDS[curve.index_name])
-    ax.set_ylabel("effect")
-    legend_above(ax, 4)
-    overall = number_in_words(result.estimate, sign=True)
-    title = f"{estimand_in_words(result.effect.estimand)}, overall {overall}"
-    ax.set_title(f"{title}, n = {result.effect.n_obs:,}", loc="left", pad=24)
+        _ticks(ax, [f"{label}\n{result.n_treated[label]:,}" for label in curve.index])
+        ax.set_xlabel(f"{_WORDS[curve.index_name]}; below: treated units")
+    more = f"; overall {number_in_words(result.estimate, sign=True)}"
+    if result.pretrend is not None:
+        more += f"; before the start: joint {p_in_words(result.pretrend.p_value)}"
+    legend_and_title(ax, result.effect, more)
     return ax
+
+
+def _alike(values: NDArray[np.float64], reach: float) -> list[str]:
+    """Numbers with as many decimals as give the largest two digits."""
+    decimals = max(0, 1 - math.floor(math.log10(reach)))
+    if decimals > _MOST_DECIMALS:
+        return [number_in_words(value, 2) for value in values]
+    return [f"{round(value, decimals) + 0.0:,.{decimals}f}" for value in values]
 
 
 def _starts(ax: Axes, result: GroupTimeEffects, row: np.ndarray, column: np.ndarray) -> None:

@@ -106,6 +106,11 @@ class CrossSections:
             cluster=None if self.cluster is None else self.cluster[at],
         )
 
+    def treated_from(self, first: NDArray[np.int64]) -> CrossSections:
+        """With these first treated periods (n,), and sorted by them."""
+        keys = (first, self.period) if self.cluster is None else (self.cluster, first, self.period)
+        return replace(self, first=first).rows(np.lexsort(keys))
+
     def _within(self, period: int, firsts: Sequence[int]) -> tuple[int, int]:
         """Where rows of these first treated periods begin in a period."""
         low, high = np.searchsorted(self.period, [period, period + 1])
@@ -147,7 +152,6 @@ def read_cross_sections(
     y -= mean[period.codes]
     w = np.ones(len(y)) if weight is None else check_weights(columns[weight], weight)
     labels = None if cluster is None else codes(columns[cluster])[0]
-    keys = (first, period.codes) if labels is None else (labels, first, period.codes)
     rows = CrossSections(
         times=times,
         outcome=y,
@@ -160,7 +164,7 @@ def read_cross_sections(
         weight=w,
         cluster=labels,
     )
-    return rows.rows(np.lexsort(keys))
+    return rows.treated_from(first)
 
 
 def counts_of_cross_sections(

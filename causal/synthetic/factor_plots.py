@@ -5,17 +5,24 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 import matplotlib.pyplot as plt
-import numpy as np
 
+from causal.panel.design_plots import place_times
 from causal.plots import draw_curve, legend_above
+from causal.values import is_number
 from causal.words import number_in_words
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    import numpy as np
     import pandas as pd
     from matplotlib.axes import Axes
+    from numpy.typing import NDArray
 
+    from causal.effect import EffectCurve
     from causal.synthetic.matrix_completion import FactorEffects
     from causal.synthetic.synthetic_did import SyntheticDiffInDiff
+    from causal.values import JsonScalar
 
 _MOST_BARS = 30
 
@@ -30,9 +37,10 @@ def draw_synthetic_did(
     if kind == "weights":
         return _draw_weights(result, ax)
     n = result.effect.details
+    outcome = str(n["outcome"])
     title = f"Effect on the treated: {n['n_treated']} treated, {n['n_donors']} donors"
     if kind == "curve":
-        return _titled(draw_curve(result.curve, _axes(ax)), title)
+        return titled(_draw_curve(result.curve, outcome, ax), title)
     several = len(result.cohorts) > 1
     path = result.path.merge(result.cohorts[["cohort", "n_units"]], on="cohort")
     for name in ("observed", "synthetic"):
@@ -40,11 +48,11 @@ def draw_synthetic_did(
     at = path.groupby("event_time" if several else "time", sort=several)
     means = at[["observed", "synthetic", "n_units"]].sum()
     lines = means[["observed", "synthetic"]].div(means["n_units"], axis=0)
-    start = 0 if several else result.cohorts["cohort"].iloc[0]
-    ax = _draw_two(lines, ("treated", "synthetic"), start, _axes(ax))
+    start = list(lines.index).index(0 if several else result.cohorts["cohort"].iloc[0])
+    ax = draw_two(lines, ("treated", "synthetic"), start, outcome, new_axes(ax))
     if not several:
         _shade_times(result.time_weights, list(lines.index), ax)
-    return _titled(ax, title)
+    return titled(ax, title)
 
 
 def draw_factor_effects(
@@ -53,14 +61,16 @@ def draw_factor_effects(
     """Draw observed and fitted means of treated units, effects by event time, or the penalties."""
     title = f"Effect on the treated: {result.effect.details['n_treated']} treated, "
     title += f"rank {result.rank}"
+    outcome = str(result.effect.details["outcome"])
     if kind == "curve":
-        return _titled(draw_curve(result.curve, _axes(ax)), title)
+        return titled(_draw_curve(result.curve, outcome, ax), title)
     if kind == "paths":
         lines = result.path.set_index("event_time")[["observed", "untreated"]]
-        return _titled(_draw_two(lines, ("treated", "fitted, untreated"), 0, _axes(ax)), title)
+        start, names = int((lines.index < 0).sum()), ("treated", "fitted, untreated")
+        return titled(draw_two(lines, names, start, outcome, new_axes(ax)), title)
     if not len(result.cv_curve):
         raise ValueError("there are no errors to draw: the penalty was given; leave it out")
-    ax, table = _axes(ax), result.cv_curve
+    ax, table = new_axes(ax), result.cv_curve
     ax.errorbar(
         table["penalty"], table["mse"], yerr=table["std_error"], fmt="o-", color="C0", ecolor="0.7"
     )
@@ -69,43 +79,57 @@ def draw_factor_effects(
     ax.set_xlabel("penalty of the nuclear norm")
     ax.set_ylabel("mean squared error on hidden cells")
     legend_above(ax)
-    return ax
+    return titled(ax, title)
 
 
-def _axes(ax: Axes | None) -> Axes:
+def new_axes(ax: Axes | None) -> Axes:
     """The given axes or new ones."""
     return plt.subplots(figsize=(7, 4), layout="constrained")[1] if ax is None else ax
 
 
-def _titled(ax: Axes, title: str) -> Axes:
-    """The axes with a title above the legend."""
-    ax.set_title(title, loc="left", fontsize=10, pad=24)
+def titled(ax: Axes, title: str) -> Axes:
+    """The axes with a title, above the legend where there is one."""
+    pad = 6.0 if ax.get_legend() is None else 24.0
+    ax.set_title(title, loc="left", fontsize=10, pad=pad, parse_math=False)
     return ax
 
 
-def _draw_two(lines: pd.DataFrame, names: tuple[str, str], start: object, ax: Axes) -> Axes:
-    """Draw an observed and a counterfactual line over times, with the start of treatment."""
-    labels = list(lines.index)
-    numeric = all(isinstance(t, int | float) for t in labels)
-    x = np.asarray(labels if numeric else range(len(labels)), dtype=float)
-    ax.plot(x, lines.iloc[:, 0], color="0.2", linewidth=2, label=names[0])
-    ax.plot(x, lines.iloc[:, 1], color="C0", linewidth=2, linestyle="--", label=names[1])
-    ax.axvline(x[labels.index(start)], color="C3", linewidth=1, label="start")
-    if not numeric:
-        step = max(1, len(labels) // 8)
-        ax.set_xticks(x[::step], [str(t) for t in labels[::step]], parse_math=False)
-    ax.set_xlabel(str(lines.index.name).replace("_", " "), parse_math=False)
-    ax.set_ylabel("mean outcome")
+def draw_two(
+    lines: pd.DataFrame, names: tuple[str, str], start: int, outcome: str, ax: Axes
+) -> Axes:
+    """Draw an observed and a counterfactual line over times; `start` is the first treated place."""
+    x = mark_start(ax, list(lines.index), str(lines.index.name), start)
+    ax.plot(x, lines.iloc[:, 0], color="C0", linewidth=2, label=names[0])
+    ax.plot(x, lines.iloc[:, 1], color="C1", linewidth=2, linestyle="--", label=names[1])
+    ax.set_ylabel(f"mean of {outcome}", parse_math=False)
     legend_above(ax)
+    return ax
+
+
+def mark_start(
+    ax: Axes, labels: Sequence[JsonScalar], name: str, start: int
+) -> NDArray[np.float64]:
+    """Where times stand on the x axis, named, with a line before the first treated one."""
+    x = place_times(ax, labels)
+    middle = (x[start - 1] + x[start]) / 2
+    ax.axvline(middle, color="0.4", linewidth=1, linestyle=":", label="start")
+    ax.set_xlabel(name.replace("_", " "))
+    return x
+
+
+def _draw_curve(curve: EffectCurve, outcome: str, ax: Axes | None) -> Axes:
+    """Draw effects by event time."""
+    ax = draw_curve(curve, new_axes(ax))
+    ax.set_ylabel(f"effect on {outcome}", parse_math=False)
     return ax
 
 
 def _shade_times(weights: pd.DataFrame, labels: list[object], ax: Axes) -> None:
     """Mark earlier periods at the foot of the axes, as high as their weights."""
-    numeric = all(isinstance(t, int | float) for t in labels)
+    numeric = all(is_number(t) for t in labels)
     x = [float(t) if numeric else labels.index(t) for t in weights["time"]]
     foot = ax.get_xaxis_transform()
-    ax.vlines(x, 0, 0.25 * weights["weight"], transform=foot, color="C1", linewidth=5, alpha=0.6)
+    ax.vlines(x, 0, 0.25 * weights["weight"], transform=foot, color="0.5", linewidth=5, alpha=0.6)
 
 
 def _draw_weights(result: SyntheticDiffInDiff, ax: Axes | None) -> Axes:
@@ -121,5 +145,4 @@ def _draw_weights(result: SyntheticDiffInDiff, ax: Axes | None) -> Axes:
     ax.set_yticks(range(len(top)), [str(u) for u in top.index], parse_math=False)
     rest = number_in_words(100 * float(total.sum() - top.sum()), 2)
     ax.set_xlabel("weight" if len(top) == len(total) else f"weight; other donors have {rest} %")
-    ax.set_title(f"{len(total)} of {result.effect.details['n_donors']} donors", fontsize=10)
-    return ax
+    return titled(ax, f"{len(total)} of {result.effect.details['n_donors']} donors have weight")

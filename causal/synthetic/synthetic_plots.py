@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-import matplotlib.pyplot as plt
 import numpy as np
 
+from causal.plots import legend_above
+from causal.synthetic.factor_plots import draw_two, mark_start, new_axes, titled
 from causal.words import number_in_words, p_in_words
 
 if TYPE_CHECKING:
@@ -15,14 +16,13 @@ if TYPE_CHECKING:
 
     from causal.synthetic.synthetic_result import SyntheticControl
 
-_MOST_LABELS, _MOST_DONORS, _MOST_PLACEBOS = 12, 15, 200
+_MOST_DONORS, _MOST_PLACEBOS = 15, 200
 _PALE = "0.88"
 
 
 def draw_synthetic(result: SyntheticControl, kind: str, ax: Axes | None = None) -> Axes:
     """Draw one view of a synthetic control; the title states estimand, counts and p-value."""
-    if ax is None:
-        ax = plt.subplots(figsize=(7, 4), layout="constrained")[1]
+    ax = new_axes(ax)
     draw = {
         "paths": _draw_paths,
         "gap": _draw_gap,
@@ -37,17 +37,15 @@ def draw_synthetic(result: SyntheticControl, kind: str, ax: Axes | None = None) 
         f"{len(result.treated)} treated, {details['n_donors']} donors, "
         f"{details['n_before']} + {details['n_after']} periods"
     )
-    ax.set_title(title, fontsize="medium", loc="left", parse_math=False)
-    return ax
+    return titled(ax, title)
 
 
 def _draw_paths(result: SyntheticControl, ax: Axes) -> None:
     """Observed and synthetic path."""
-    x = _time_axis(result, ax)
-    ax.plot(x, result.path["observed"], color="C0", linewidth=2, label="treated")
-    ax.plot(x, result.path["synthetic"], "--", color="C1", linewidth=2, label="synthetic")
-    ax.set_ylabel("mean outcome")
-    _legend(ax)
+    lines = result.path[["observed", "synthetic"]].set_axis(list(result.gap.index))
+    lines.index.name = result.gap.index_name
+    outcome = str(result.effect.details["outcome"])
+    draw_two(lines, ("treated", "synthetic"), _start(result), outcome, ax)
 
 
 def _draw_gap(result: SyntheticControl, ax: Axes) -> None:
@@ -55,18 +53,15 @@ def _draw_gap(result: SyntheticControl, ax: Axes) -> None:
     x = _time_axis(result, ax)
     low, high = result.gap.conf_int(result.level).T
     band = f"{100 * result.level:.4g}% interval, from placebos"
-    ax.axhline(0, color="0.6", linewidth=1)
     ax.fill_between(x, low, high, color="C0", alpha=0.2, linewidth=0, label=band)
     ax.plot(x, result.gap.estimate, color="C0", linewidth=2, label="treated less synthetic")
-    ax.set_ylabel("gap")
-    _legend(ax)
+    legend_above(ax)
 
 
 def _draw_placebos(result: SyntheticControl, ax: Axes) -> None:
     """The gap among those of placebos; those that fit badly before the start are pale."""
     x = _time_axis(result, ax)
     fits = result.placebo["in_std_error"].to_numpy(dtype=bool)[1:]
-    ax.axhline(0, color="0.6", linewidth=1)
     for shown, color, label in ((~fits, _PALE, "poor fit before"), (fits, "0.65", "placebos")):
         gaps = result.placebo_gaps[shown][:_MOST_PLACEBOS]
         for k, gap in enumerate(gaps):
@@ -75,8 +70,7 @@ def _draw_placebos(result: SyntheticControl, ax: Axes) -> None:
     drawn = np.vstack([result.placebo_gaps[fits], result.gap.estimate])
     reach = 1.1 * float(np.abs(drawn).max()) or 1.0
     ax.set_ylim(-reach, reach)
-    ax.set_ylabel("gap")
-    _legend(ax)
+    legend_above(ax, 4)
 
 
 def _draw_weights(result: SyntheticControl, ax: Axes) -> None:
@@ -93,28 +87,20 @@ def _draw_weights(result: SyntheticControl, ax: Axes) -> None:
 def _draw_leave_one_out(result: SyntheticControl, ax: Axes) -> None:
     """The gap without each donor that has weight."""
     x = _time_axis(result, ax)
-    ax.axhline(0, color="0.6", linewidth=1)
     for k, gap in enumerate(result.leave_one_out_gaps):
         ax.plot(x, gap, color="0.65", linewidth=0.8, label=None if k else "without one donor")
     ax.plot(x, result.gap.estimate, color="C0", linewidth=2, label="all donors")
-    ax.set_ylabel("gap")
-    _legend(ax)
+    legend_above(ax)
 
 
 def _time_axis(result: SyntheticControl, ax: Axes) -> NDArray[np.float64]:
-    """Positions of the periods, with labels and a line before the start."""
-    labels = result.gap.index
-    numeric = all(isinstance(v, int | float) and not isinstance(v, bool) for v in labels)
-    x = np.asarray(labels if numeric else range(len(labels)), dtype=np.float64)
-    if not numeric:
-        step = max(1, len(labels) // _MOST_LABELS)
-        ax.set_xticks(x[::step], [str(v) for v in labels[::step]], rotation=30, parse_math=False)
-    start = labels.index(result.start)
-    ax.axvline((x[start - 1] + x[start]) / 2, color="0.4", linewidth=1, linestyle=":")
-    ax.set_xlabel(result.gap.index_name.replace("_", " "))
+    """Positions of the periods, with the start, a line at no gap, and labels."""
+    x = mark_start(ax, result.gap.index, result.gap.index_name, _start(result))
+    ax.axhline(0, color="0.6", linewidth=1)
+    ax.set_ylabel(f"gap in {result.effect.details['outcome']}", parse_math=False)
     return x
 
 
-def _legend(ax: Axes) -> None:
-    """Beside no line."""
-    ax.legend(frameon=False, loc="lower left", bbox_to_anchor=(0, 1.06), ncols=3, borderpad=0)
+def _start(result: SyntheticControl) -> int:
+    """Place of the first treated time."""
+    return result.gap.index.index(result.start)

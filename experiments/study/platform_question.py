@@ -72,7 +72,8 @@ def designs_on_platform(
     -------
     DesignsReadout
     """
-    platform, strategy = LivePlatform(n_viewers=300, n_authors=40, seed=1), Strategy(lift=0.25)
+    platform = LivePlatform(n_viewers=300, n_authors=40, n_regions=12, seed=1)
+    strategy = Strategy(lift=0.25)
     trials = usual_trials(_HOURS)
     shared: dict[str, Any] = {"strategy": strategy, "hours": _HOURS, "seed": 0}
     run: dict[str, Any] = {**shared, "n_jobs": n_jobs, "progress": progress}

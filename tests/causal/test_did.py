@@ -402,11 +402,13 @@ def test_diff_in_diff_averages_rows_of_a_cell_by_their_weights():
         diff_in_diff(twice, **BY_COHORT, weight="weight", aggregate="sum")
 
 
-def test_diff_in_diff_keeps_its_warnings_where_it_raises():
-    log = panel(n_units=40)
-    gappy = log[log["day"] != 1].assign(cohort=np.inf)
-    with pytest.warns(EstimationWarning, match="skips"), pytest.raises(ValueError, match="treated"):
-        diff_in_diff(gappy.assign(cohort=np.where(gappy["unit"] == 100, 3, 3)), **BY_COHORT)
+def test_event_study_keeps_its_warnings_where_it_raises():
+    log = panel(n_units=80).assign(cohort=lambda d: d["cohort"].replace(np.inf, 0.0))
+    with (
+        pytest.warns(EstimationWarning, match=r"40 always-treated units were dropped.*never=0"),
+        pytest.raises(ValueError, match="without never-treated units"),
+    ):
+        event_study(log, **BY_COHORT)
 
 
 def test_event_study_takes_units_that_are_on_when_first_seen_as_always_treated():
