@@ -14,6 +14,7 @@ from causal.did.regression import check_window, finished, without_reference
 from causal.effect import Effect
 from causal.panel.adoption import shown
 from causal.panel.unit_panel import UnitPanel, warn
+from causal.sandwich import cluster_sums
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -84,10 +85,10 @@ def _baseline(rows: _Rows, fit: AbsorbedFit, on: NDArray[np.bool_]) -> dict[str,
     w = np.ones(len(treated)) if rows.weight is None else rows.weight[kept]
     w, y = w * treated / (w @ treated), rows.y[kept]
     mu = float(w @ y)
-    of_mu, of_tau = w * (y - mu), fit.X @ fit.bread[:, 0] * fit.resid
+    scores = np.column_stack([w * (y - mu), fit.X @ fit.bread[:, 0] * fit.resid])
     if fit.clusters:
-        code, n = fit.clusters[0].codes, fit.clusters[0].n
-        of_mu, of_tau = (np.bincount(code, part, n) * 1.0 for part in (of_mu, of_tau))
+        scores = cluster_sums(scores, fit.clusters[0].codes, fit.clusters[0].n)
+    of_mu, of_tau = scores.T
     tau, v_tau = float(fit.coef[0]), float(fit.cov[0, 0])
     raw = float(of_tau @ of_tau)
     factor = v_tau / raw if raw > 0 else 1.0

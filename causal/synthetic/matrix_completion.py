@@ -291,8 +291,9 @@ class _Cells:
     @classmethod
     def of(cls, panel: UnitPanel, unit: str, variance: Variance, hint: str = "") -> _Cells:
         """The cells of a panel that say something of untreated outcomes."""
+        hint = hint if (panel.first == 0).any() else ""
         panel, periods = _informative(panel, unit, hint)
-        _check_counts(panel, periods, variance)
+        _check_counts(panel, periods, variance, hint)
         present = panel.present[:, periods]
         outcome = panel.outcome[:, periods]
         centre = float(outcome[present][0])
@@ -357,7 +358,9 @@ def _informative(panel: UnitPanel, unit: str, hint: str) -> tuple[UnitPanel, NDA
     return panel, periods
 
 
-def _check_counts(panel: UnitPanel, periods: NDArray[np.bool_], variance: Variance) -> None:
+def _check_counts(
+    panel: UnitPanel, periods: NDArray[np.bool_], variance: Variance, hint: str
+) -> None:
     """Raise, or warn, where there are too few units for the variance that was asked for."""
     taken = panel.present & (np.arange(panel.n_periods) >= panel.first[:, None])
     n_treated = int(taken[:, periods].any(axis=1).sum())
@@ -365,7 +368,7 @@ def _check_counts(panel: UnitPanel, periods: NDArray[np.bool_], variance: Varian
     if n_treated == 0:
         raise ValueError(
             "at least one unit must have treated and untreated periods; none has; add rows, or "
-            "check who is treated"
+            f"check who is treated{hint}"
         )
     if variance == "placebo":
         if n_never <= n_treated:

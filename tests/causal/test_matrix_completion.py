@@ -156,12 +156,38 @@ def test_folds_hide_untreated_units_as_treated_ones_are():
     assert set(hidden.max(axis=0)) <= {4, 6}
 
 
-def test_penalty_is_the_one_with_the_least_error_on_hidden_cells():
-    found = fitted(as_rows(*factor_panel(seed=7, n_donors=40, noise=0.3)))
-    best = found.cv_curve["mse"].argmin()
-    assert found.penalty == found.cv_curve["penalty"][best]
-    assert found.cv_curve["mse"][best] < 0.5 * found.cv_curve["mse"][0]
+def test_penalty_is_the_largest_whose_error_on_hidden_cells_is_near_the_least():
+    Y, first = factor_panel(seed=7, n_donors=40, noise=0.3)
+    found = fitted(as_rows(Y, first))
+    table = found.cv_curve
+    least = table["mse"].min()
+    assert found.penalty == table.loc[table["mse"] <= 1.01 * least, "penalty"].max()
+    assert found.penalty > table["penalty"][table["mse"].argmin()]
+    assert least < 0.5 * table["mse"][0]
     assert found.rank >= 1
+    chosen = table.loc[table["penalty"] == found.penalty, "mse"].item()
+    assert found.cv_rmse == pytest.approx(np.sqrt(chosen))
+    left = Y - complete(Y, pattern(Y, first), found.penalty, tolerance=1e-8).fit
+    assert found.rmse == pytest.approx(np.sqrt(np.mean(left[pattern(Y, first)] ** 2)), rel=1e-4)
+    said = f"RMSE {found.rmse:.3g} on the cells it was fitted to, {found.cv_rmse:.3g} on hidden"
+    assert said in found.summary()
+
+
+def test_fit_that_is_far_closer_than_its_predictions_is_said():
+    waves = np.sin(np.arange(30)[:, None] * np.arange(1, 5) / 5)
+    rng = np.random.default_rng(0)
+    Y = 20 * rng.normal(size=(24, 4)) @ waves.T + rng.normal(0, 0.1, (24, 30))
+    rows = as_rows(Y, np.array([30] * 23 + [20]))
+    with pytest.warns(EstimationWarning, match=r"hidden from it by .* is no evidence") as caught:
+        found = fitted(rows)
+    assert found.rmse < 0.25 * found.cv_rmse
+    figures = f"hidden from it by {found.cv_rmse:.3g} (root mean square), those it was fitted to"
+    assert f"{figures} by {found.rmse:.3g}" in str(caught[0].message)
+    assert "warned: the model misses" in found.summary()
+    given = fitted(rows, penalty=found.penalty)
+    assert given.cv_rmse is None
+    assert given.estimate == pytest.approx(found.estimate)
+    assert "hidden" not in given.summary()
 
 
 # --- draws ----------------------------------------------------------------------------------------
@@ -275,9 +301,18 @@ def test_result_survives_json_and_draws_itself():
     back = FactorEffects.from_dict(json.loads(json.dumps(found.to_dict())))
     assert back == found
     assert f"rank {found.rank}" in found.summary()
-    for kind in ("paths", "curve", "cv"):
+    assert "assumes: without treatment the treated cells would have followed" in found.summary()
+    assert f"normal, from {DRAWS} placebo sets; the rank among them" in found.summary()
+    labels = {
+        "paths": "mean of y",
+        "curve": "effect on y",
+        "cv": "mean squared error on hidden cells",
+    }
+    for kind, label in labels.items():
         ax = back.plot(kind=kind)
         assert ax.get_xlabel()
+        assert ax.get_ylabel() == label
+        assert "3 treated" in ax.get_title("left")
         plt.close(ax.figure)
     alone = fitted(rows, penalty=math.inf)
     assert FactorEffects.from_dict(json.loads(json.dumps(alone.to_dict()))) == alone
@@ -300,6 +335,20 @@ def test_units_and_periods_that_say_nothing_are_dropped_with_a_warning():
         found = fitted(as_rows(Y, first), **options)
     early = as_rows(Y[:, :10], np.minimum(first, 10))
     assert found.estimate == fitted(early, **options).estimate
+
+
+def test_cohorts_of_0_are_asked_whether_they_mean_never():
+    rows = as_rows(*factor_panel(seed=14))
+    never_0 = rows.assign(cohort=rows["cohort"].fillna(0))
+    hint = "if a 'cohort' such as 0 means never treated, give never="
+    with (
+        pytest.warns(EstimationWarning, match=f"24 units of .*{hint}"),
+        pytest.warns(EstimationWarning, match="4 periods have no untreated unit"),
+        pytest.raises(ValueError, match=f"untreated periods; none has; .*{hint}"),
+    ):
+        fitted(never_0, penalty=0.1)
+    known = fitted(never_0, penalty=0.1, never=0)
+    assert known.estimate == fitted(rows, penalty=0.1).estimate
 
 
 @pytest.mark.parametrize(

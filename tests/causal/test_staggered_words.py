@@ -4,7 +4,6 @@ import warnings
 
 import matplotlib as mpl
 import numpy as np
-import pandas as pd
 import pytest
 from staggered_panels import ROLES, effects, staggered
 
@@ -49,7 +48,7 @@ def test_staggered_estimators_say_what_they_assume_average_and_warn_of(estimator
     assert any(line.startswith("averaged: ") for line in lines)
     assert [line for line in lines if line.startswith("warned: ")] == [f"warned: {s}" for s in said]
     assert found.effect.details["outcome"] == "y"
-    assert found.effect.relative_conf_int()[0] < found.effect.relative().estimate
+    assert found.effect.relative().std_error > 0
 
 
 @pytest.mark.parametrize("estimator", ESTIMATORS)
@@ -113,7 +112,7 @@ def test_aggregation_is_drawn_like_an_event_study_with_units_below(kind):
     assert ax.get_xlabel().endswith("below: treated units")
     assert ax.get_ylabel() == "effect on y"
     if kind == "event":
-        study = event_study(staggered(starts=(3,)), **ROLES).plot()
+        study = quietly(event_study, staggered(starts=(3,)))[0].plot()
         named = [[t.get_text() for t in a.get_legend().get_texts()] for a in (ax, study)]
         assert named[0] == named[1]
 
@@ -152,4 +151,3 @@ def test_group_time_plot_leaves_numbers_out_that_would_touch_and_marks_clear_cel
     assert len(dots) == clear.sum()
     small = effects(staggered().assign(y=lambda d: 1e-9 * d["y"])).plot()
     assert all("e-" in t.get_text() or t.get_text() == "0" for t in small.texts)
-    assert isinstance(frame, pd.DataFrame)

@@ -6,6 +6,7 @@ import numba
 import numpy as np
 import polars as pl
 import pytest
+from matplotlib.text import Text
 from simplex_problems import first_unit
 from synthetic_panels import (
     ROLES,
@@ -276,6 +277,7 @@ def test_synthetic_control_survives_json_and_draws_every_plot(outcome, options):
         axes = back.plot(kind)
         assert "1 treated, 10 donors" in axes.get_title(loc="left")
         assert axes.has_data()
+        assert kind == "weights" or axes.get_ylabel() in ("mean of gmv", "gap in gmv")
         axes.figure.clear()
     with pytest.raises(ValueError, match="kind must be one of"):
         back.plot("pie")
@@ -293,6 +295,38 @@ def test_synthetic_control_plots_dates_and_hostile_labels():
         figure.canvas.draw()
         figure.clear()
     assert "<b>" not in found._repr_html_()
+
+
+@pytest.mark.parametrize("kind", ["paths", "gap", "placebo", "leave_one_out"])
+def test_synthetic_control_title_stands_above_the_legend(result, kind):
+    axes = result.plot(kind)
+    axes.figure.canvas.draw()
+    said = axes.get_title(loc="left")
+    title = next(t for t in axes.findobj(Text) if t.get_text() == said)
+    assert axes.get_legend().get_window_extent().y1 <= title.get_window_extent().y0
+    assert axes.get_legend().get_window_extent().y0 >= axes.get_window_extent().y1
+    axes.figure.clear()
+
+
+def test_synthetic_control_summary_says_what_the_p_value_can_be(outcome, result):
+    text = result.summary()
+    assert "ATT on gmv" in text
+    assert "normal, from placebos), p = " in text
+    assert "of 11 ratios of post- to pre-period RMSPE; 10 placebos allow no p below 0.091" in text
+    shifts = control(outcome, inference="conformal", level=0.9).summary()
+    assert "conformal, of a constant effect), p = " in shifts
+    assert "20 periods allow no p below 0.05" in shifts
+    total = result.effect.details["total"]
+    assert total == pytest.approx(6 * result.estimate)
+    assert result.effect.details["outcome"] == "gmv"
+
+
+def test_synthetic_control_keeps_what_it_warned_of(outcome):
+    with pytest.warns(EstimationWarning) as caught:
+        found = control(outcome + 40 * (np.arange(11)[:, None] == 0))
+    said = [str(w.message) for w in caught]
+    assert list(found.effect.details["warnings"]) == said
+    assert all(f"warned: {one}" in found.summary() for one in said)
 
 
 def test_synthetic_control_summary_says_fit_donors_and_assumptions(result):

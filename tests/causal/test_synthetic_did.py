@@ -394,12 +394,30 @@ def test_result_survives_json_and_draws_itself(starts):
     assert found.effect.relative().estimate == pytest.approx(
         found.estimate / (found.effect.baseline), rel=1e-12
     )
-    for kind in ("paths", "curve", "weights"):
+    named = {"paths": "mean of y", "curve": "effect on y", "weights": ""}
+    for kind, label in named.items():
         ax = back.plot(kind=kind)
-        assert "donors" in ax.get_title() + ax.get_title("left")
+        assert "donors" in ax.get_title("left")
+        assert ax.get_ylabel() == label
         plt.close(ax.figure)
     with pytest.raises(ValueError, match="kind"):
         back.plot(kind="rank")
+
+
+@pytest.mark.parametrize("variance", ["placebo", "jackknife"])
+def test_summary_says_what_is_assumed_and_what_the_p_value_is(variance):
+    found = sdid(as_rows(*factor_panel(seed=16)), variance=variance)
+    text = found.summary()
+    assert "assumes: without treatment the treated would have moved in parallel" in text
+    assert "over 12 treated cells" in text
+    assert found.effect.details["outcome"] == "y"
+    assert found.effect.details["total"] == pytest.approx(12 * found.estimate)
+    if variance == "jackknife":
+        assert "interval and p-value: normal, from jackknife over 27 units" in text
+        return
+    p = (1 + np.count_nonzero(np.abs(found.draws) >= abs(found.estimate))) / (DRAWS + 1)
+    said = f"{DRAWS} placebo sets; the rank among them gives p = {p:.2g}, they allow none below"
+    assert f"normal, from {said} {1 / (DRAWS + 1):.2g}" in text
 
 
 # --- complaints -----------------------------------------------------------------------------------
@@ -417,6 +435,19 @@ def test_always_treated_units_are_dropped_with_a_warning():
     with pytest.warns(EstimationWarning, match=r"1 units are treated in every .* 36"):
         found = sdid(as_rows(Y, first), **options)
     assert found.estimate == sdid(as_rows(Y[:-1], first[:-1]), **options).estimate
+
+
+def test_cohorts_of_0_are_asked_whether_they_mean_never():
+    rows = as_rows(*factor_panel(seed=18))
+    never_0 = rows.assign(cohort=rows["cohort"].fillna(0))
+    options = {"treatment": None, "start": None, "cohort": "cohort"}
+    hint = "if a 'cohort' such as 0 means never treated, give never="
+    with (
+        pytest.warns(EstimationWarning, match=f"24 units are treated in every .*{hint}"),
+        pytest.raises(ValueError, match=f"must never be treated .*{hint}"),
+    ):
+        sdid(never_0, **options)
+    assert sdid(never_0, never=0, **options).estimate == sdid(rows, **options).estimate
 
 
 @pytest.mark.parametrize(

@@ -144,6 +144,7 @@ def test_synthetic_control_nested_weights_are_no_worse_than_a_grid(table):
     assert low <= found.estimate <= high
 
 
+@POOR
 def test_synthetic_control_warns_where_predictor_weights_leave_the_effect_open(table):
     plain = run(table, *THREE)
     low, high = plain.v_spread
@@ -178,6 +179,24 @@ def test_synthetic_control_every_period_as_predictor_is_the_outcome_only_fit():
     assert found.std_error == pytest.approx(plain.std_error, rel=1e-5)
 
 
+def test_synthetic_control_warns_of_predictors_that_are_not_matched(table):
+    with pytest.warns(EstimationWarning, match="2 of 3 predictors are not matched") as caught:
+        found = run(table, *THREE)
+    assert len(caught) == 1
+    size = table.groupby("city")["size"].first()
+    row = found.balance.set_index("predictor").loc["mean of size"]
+    apart = abs(row["treated"] - row["synthetic"]) / size.std()
+    said = (
+        f"'mean of size' is {row['treated']:.3g} for the treated and {row['synthetic']:.3g} for "
+        f"the synthetic control ({apart:.2g} standard deviations)"
+    )
+    assert said in str(caught[0].message)
+    assert f"warned: {caught[0].message}" in found.summary()
+    assert "predictor weights: mean of size " in found.summary()
+    matched = run(table, Predictor("gmv", 10, 14, "sum"))
+    assert "warnings" not in matched.effect.details
+
+
 @POOR
 def test_synthetic_control_one_predictor_needs_no_search(table):
     found = run(table, Predictor("size"))
@@ -196,6 +215,7 @@ def test_predictor_leaves_missing_values_out(table, how):
 # --- what is refused, and what is warned of -------------------------------------------------------
 
 
+@POOR
 def test_synthetic_control_drops_donors_without_a_predictor_by_name(table):
     holed = table.assign(size=table["size"].mask(table["city"].isin(["c03", "c07"])))
     with pytest.warns(EstimationWarning, match=r"2 of 10 donors lack .*mean of size.*c03, c07"):
@@ -268,6 +288,16 @@ def test_synthetic_control_refuses_gaps_of_the_treated_and_drops_donors_with_gap
         pytest.raises(ValueError, match="at least 2 donors"),
     ):
         run(table[~(at & (table["city"] != "c00"))])
+
+
+def test_synthetic_control_hints_that_a_cohort_of_0_may_mean_never(table):
+    never_0 = table.assign(first=np.where(table["city"] == "c00", START, 0))
+    hint = "if a 'first' such as 0 means never treated, replace it by missing"
+    with (
+        pytest.warns(EstimationWarning, match=f"10 units are treated from .*{hint}"),
+        pytest.raises(ValueError, match=f"0 units of 'city' are; .*{hint}"),
+    ):
+        synthetic_control(never_0, cohort="first", **ROLES)
 
 
 def test_synthetic_control_refuses_short_histories_and_two_ways(table):
