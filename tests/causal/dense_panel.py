@@ -6,7 +6,6 @@ import numpy as np
 import pandas as pd
 import polars as pl
 import pyarrow as pa
-import statsmodels.api as sm
 
 
 def panel(n_units=60, n_periods=6, *, starts=(3,), seed=7, share=1.0, effect=1.0, noise=1.0):
@@ -49,14 +48,14 @@ def dense_fit(log, regressors, *, cluster, weight=None, k=None, effects=("unit",
     X = np.column_stack(
         [regressors, dummies(log[first]), *(dummies(log[name])[:, 1:] for name in more)]
     )
-    y = log["y"].to_numpy()
-    w = None if weight is None else log[weight].to_numpy(dtype=float)
-    model = sm.OLS(y, X) if w is None else sm.WLS(y, X, weights=w)
-    groups = pd.factorize(log[cluster])[0]
-    fit = model.fit(cov_type="cluster", cov_kwds={"groups": groups, "use_correction": False})
-    kept, n, g = regressors.shape[1], len(log), groups.max() + 1
+    w = np.ones(len(log)) if weight is None else log[weight].to_numpy(dtype=float)
+    inverse = np.linalg.inv(X.T @ (w[:, None] * X))
+    coef = inverse @ (X.T @ (w * log["y"].to_numpy()))
+    scores = X * (w * (log["y"].to_numpy() - X @ coef))[:, None]
+    sums = pd.DataFrame(scores).groupby(pd.factorize(log[cluster])[0]).sum().to_numpy()
+    kept, n, g = regressors.shape[1], len(log), len(sums)
     factor = g / (g - 1) * (n - 1) / (n - k)
-    return fit.params[:kept], fit.cov_params()[:kept, :kept] * factor
+    return coef[:kept], (inverse @ sums.T @ sums @ inverse)[:kept, :kept] * factor
 
 
 def event_dummies(log, events):

@@ -260,7 +260,7 @@ def test_run_panel_total_is_the_sum_of_effects_over_treated_cells(tmp_path):
     error = 120 * np.sqrt(curve.cov[np.ix_(after, after)].sum())
     assert row["total_std_error"] == pytest.approx(error, rel=1e-9)
     mean = table.loc[table["on"] == 1, "y"].mean() - row["total"] / 600
-    assert f"of the {digits(mean)} to be expected without it" in found.answer[1]
+    assert f"of the {digits(mean)} without treatment" in found.answer[1]
 
 
 def test_run_panel_with_covariates_reads_rows(tmp_path):
