@@ -103,7 +103,8 @@ class FactorEffects(EffectResult):
         hidden = "" if self.cv_rmse is None else f", {number_in_words(self.cv_rmse)} on hidden ones"
         return (
             f"{self.effect.summary(level)}\n"
-            f"unit and period effects and rank {self.rank}, penalty "
+            f"outcome {self.effect.details['outcome']}; unit and period effects and rank "
+            f"{self.rank}, penalty "
             f"{number_in_words(self.penalty)}; RMSE {number_in_words(self.rmse)} on the cells it "
             f"was fitted to{hidden}\n"
             f"interval and p-value: {self.effect.details['p_value']}"
@@ -187,8 +188,8 @@ def factor_effects(  # noqa: PLR0913 — columns and choices, each by name
     Warns
     -----
     EstimationWarning
-        For units and periods that are dropped, a fit that does not settle, and one that follows its
-        own cells over four times as closely as hidden ones.
+        For units and periods that are dropped, a fit that does not settle, and one of over half
+        the possible rank that follows its own cells over four times as closely as hidden ones.
 
     Raises
     ------
@@ -259,10 +260,13 @@ def factor_effects(  # noqa: PLR0913 — columns and choices, each by name
         else:
             draws = _jackknife(cells, penalty, done.fit)
     found = _result(cells, done, (penalty, cv_rmse, cv_curve), draws, variance, outcome)
-    if found.cv_rmse is not None and found.rmse < _CLOSE * found.cv_rmse:
+    most = min(cells.Y.shape) - 1
+    close = found.cv_rmse is not None and found.rmse < _CLOSE * found.cv_rmse
+    if close and found.rank > most / 2:
         warn(
-            f"the model misses cells that were hidden from it by {found.cv_rmse:.3g} (root mean "
-            f"square), those it was fitted to by {found.rmse:.3g}: that it follows the treated "
+            f"the model has rank {found.rank} of at most {most} and misses cells that were hidden "
+            f"from it by {found.cv_rmse:.3g} (root mean square), those it was fitted to by "
+            f"{found.rmse:.3g}: that it follows the treated "
             "before treatment is no evidence; compare synthetic_control or synthetic_diff_in_diff",
             stacklevel=3,
         )

@@ -103,6 +103,7 @@ class SyntheticDiffInDiff(EffectResult):
         periods = self.time_weights.groupby("cohort", sort=False).size()
         return (
             f"{self.effect.summary(level)}\n"
+            f"outcome {self.effect.details['outcome']}; "
             f"weights on {self.unit_weights['unit'].nunique()} of {self.effect.details['n_donors']}"
             f" donors (effective number {each.min():.1f}"
             f"{'' if len(each) == 1 else f' to {each.max():.1f}'}) and {periods.max()} earlier "

@@ -174,16 +174,17 @@ def test_penalty_is_the_largest_whose_error_on_hidden_cells_is_near_the_least():
 
 
 def test_fit_that_is_far_closer_than_its_predictions_is_said():
-    waves = np.sin(np.arange(30)[:, None] * np.arange(1, 5) / 5)
     rng = np.random.default_rng(0)
-    Y = 20 * rng.normal(size=(24, 4)) @ waves.T + rng.normal(0, 0.1, (24, 30))
-    rows = as_rows(Y, np.array([30] * 23 + [20]))
+    week = np.arange(1, 41)
+    waves = np.array([np.sin(week / 4), np.cos(week / 7), week / 10])
+    Y = 10 * rng.uniform(0.5, 1.5, (24, 3)) @ waves + rng.normal(0, 1, (24, 40))
+    rows = as_rows(Y, np.array([40] * 23 + [30]))
     with pytest.warns(EstimationWarning, match=r"hidden from it by .* is no evidence") as caught:
         found = fitted(rows)
     assert found.rmse < 0.25 * found.cv_rmse
     figures = f"hidden from it by {found.cv_rmse:.3g} (root mean square), those it was fitted to"
     assert f"{figures} by {found.rmse:.3g}" in str(caught[0].message)
-    assert "warned: the model misses" in found.summary()
+    assert f"warned: the model has rank {found.rank} of at most 23 and misses" in found.summary()
     given = fitted(rows, penalty=found.penalty)
     assert given.cv_rmse is None
     assert given.estimate == pytest.approx(found.estimate)
@@ -300,7 +301,7 @@ def test_result_survives_json_and_draws_itself():
     found = fitted(rows)
     back = FactorEffects.from_dict(json.loads(json.dumps(found.to_dict())))
     assert back == found
-    assert f"rank {found.rank}" in found.summary()
+    assert f"outcome y; unit and period effects and rank {found.rank}" in found.summary()
     assert "assumes: without treatment the treated cells would have followed" in found.summary()
     assert f"normal, from {DRAWS} placebo sets; the rank among them" in found.summary()
     labels = {

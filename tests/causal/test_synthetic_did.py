@@ -410,6 +410,7 @@ def test_summary_says_what_is_assumed_and_what_the_p_value_is(variance):
     text = found.summary()
     assert "assumes: without treatment the treated would have moved in parallel" in text
     assert "over 12 treated cells" in text
+    assert "outcome y; weights on " in text
     assert found.effect.details["outcome"] == "y"
     assert found.effect.details["total"] == pytest.approx(12 * found.estimate)
     if variance == "jackknife":
