@@ -36,7 +36,7 @@ def dot(a: NDArray[np.float64], b: NDArray[np.float64]) -> float:
 
 @njit(cache=True)
 def solve_ridge_simplex(D: NDArray[np.float64], ridge: float, w: NDArray[np.float64]) -> float:
-    """Fill in the optimal weights and return their duality gap over the largest squared row.
+    """Fill in the optimal weights; returns their duality gap over largest squared row plus ridge.
 
     Parameters
     ----------
@@ -59,12 +59,12 @@ def solve_ridge_simplex(D: NDArray[np.float64], ridge: float, w: NDArray[np.floa
     if ridge >= _HOPELESS * spread:
         _dual_newton(D, ridge, w)
         if weight_error(D, ridge, w) <= _WEIGHT_ERROR:
-            return duality_gap(D, ridge, w) / scale
+            return duality_gap(D, ridge, w) / (scale + ridge)
         w[:] = 1.0 / n
     _dual_newton(D, max(ridge, _WELL_SET * spread), w)
     if not exchange_blocks(D, ridge, w):
         exchange_singly(D, ridge, w)
-    return duality_gap(D, ridge, w) / scale
+    return duality_gap(D, ridge, w) / (scale + ridge)
 
 
 @njit(cache=True)

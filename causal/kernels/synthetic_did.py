@@ -121,8 +121,8 @@ def fit_jobs(
     unit_ridge, time_ridge : (J,) arrays
         zeta^2 of unit weights, which is multiplied by T0, and of time weights, by the donors.
     unit_weights : array like `donors`; time_weights, gaps : (J, T); duality : (J, 2)
-        Written: the weights, treated minus synthetic in each period, and the relative duality
-        gaps of the unit and time problems. `time_weights` is 0 from T0 on.
+        Written: the weights, treated minus synthetic in each period, and the duality gaps of
+        the unit and time problems over largest square plus ridge. `time_weights` is 0 from T0 on.
     """
     for job in prange(len(n_pre)):
         d = donors[donor_ends[job] : donor_ends[job + 1]]

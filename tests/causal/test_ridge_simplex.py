@@ -16,7 +16,7 @@ from causal.kernels.ridge_simplex import (
 )
 from causal.kernels.synthetic_did import compressed
 
-GAP = 1e-12  # over the largest squared row; the house's limit is 1e-9
+GAP = 1e-12  # over the largest squared row plus the ridge; the house's limit is 1e-9
 
 
 def solved(D, ridge):
@@ -119,6 +119,15 @@ def test_limits_of_the_ridge_are_nearest_donor_mixture_and_equal_weights():
     np.testing.assert_allclose(solved(D, 1e12)[0], np.full(4, 0.25), atol=1e-9)
     apart = D + np.array([30.0, 0.0])
     np.testing.assert_allclose(solved(apart, 1e-9)[0], [0, 1, 0, 0], atol=1e-9)
+
+
+@pytest.mark.parametrize("ridge", [1e-14, 1.0])
+def test_rows_of_rounding_only_share_equally_and_have_no_gap(ridge):
+    for seed in range(20):  # donors parallel to the target, of which the difference leaves noise
+        D = 1e-16 * np.random.default_rng(seed).integers(-3, 4, (7, 7))
+        w, gap = solved(D, ridge)
+        np.testing.assert_allclose(w, np.full(7, 1 / 7), atol=1e-10)
+        assert gap < GAP
 
 
 def test_without_a_ridge_the_smallest_of_the_optimal_weights_is_found():

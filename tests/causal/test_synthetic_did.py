@@ -94,6 +94,15 @@ def test_parallel_units_without_noise_give_the_effect_itself():
     assert found.std_error < 1e-12
 
 
+@pytest.mark.parametrize("seed", range(10))
+def test_parallel_units_of_irrational_levels_converge_in_spite_of_rounding(seed):
+    steps = np.random.default_rng(seed).normal(size=10)
+    Y = np.pi * np.arange(8.0)[:, None] + steps
+    Y[7, 6:] += 3
+    found = sdid(as_rows(Y, np.array([10] * 7 + [6])), start=106)
+    assert found.estimate == pytest.approx(3, abs=1e-9)
+
+
 def test_curve_and_cohorts_average_to_the_effect_by_treated_cells():
     Y, first = factor_panel(seed=3, starts=(6, 6, 8, 10))
     found = sdid(as_rows(Y, first), treatment=None, start=None, cohort="cohort")
