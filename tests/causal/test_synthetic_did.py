@@ -99,7 +99,8 @@ def test_parallel_units_of_irrational_levels_converge_in_spite_of_rounding(seed)
     steps = np.random.default_rng(seed).normal(size=10)
     Y = np.pi * np.arange(8.0)[:, None] + steps
     Y[7, 6:] += 3
-    found = sdid(as_rows(Y, np.array([10] * 7 + [6])), start=106)
+    with pytest.warns(EstimationWarning, match="only 7 placebo sets"):
+        found = sdid(as_rows(Y, np.array([10] * 7 + [6])), start=106)
     assert found.estimate == pytest.approx(3, abs=1e-9)
 
 
