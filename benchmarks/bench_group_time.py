@@ -55,11 +55,13 @@ def ours(log: pd.DataFrame, covariates: list[str], **options: Any) -> pd.DataFra
     return found.cells[CELLS]
 
 
-def by_diff_diff(log: pd.DataFrame, covariates: list[str]) -> pd.DataFrame:
+def by_diff_diff(
+    log: pd.DataFrame, covariates: list[str], method: str = "dr", control: str = "never_treated"
+) -> pd.DataFrame:
     """Cells with analytic errors; no bootstrap, and so no band."""
     from diff_diff import CallawaySantAnna
 
-    found = CallawaySantAnna(control_group="never_treated", estimation_method="dr").fit(
+    found = CallawaySantAnna(control_group=control, estimation_method=method).fit(
         log,
         outcome="y",
         unit="unit",
@@ -106,7 +108,7 @@ def group_time_rows(units: int = 50_000, repeat: int = 5) -> list[str]:
     log, found = make_log(units), []
     peers = {
         "diff_diff": ("diff-diff, no bootstrap", by_diff_diff, 3),
-        "csdid": ("csdid", by_csdid, 1),
+        "csdid": ("csdid", by_csdid, 3),
     }
     peers = {name: p for name, p in peers.items() if importlib.util.find_spec(name)}
     for words, covariates, goal in (
@@ -117,19 +119,41 @@ def group_time_rows(units: int = 50_000, repeat: int = 5) -> list[str]:
             warnings.simplefilter("ignore", EstimationWarning)
             ours(log, covariates)  # compiles, fills caches
             seconds, mine = timed(lambda c=covariates: ours(log, c), repeat)
-            not_yet, _ = timed(lambda c=covariates: ours(log, c, control="not_yet"), 1)
         found.append(
             f"group-time effects, {words}, {units:,} x {PERIODS}, 10 cohorts, with band | "
             f"{seconds:.3f} s | {goal} | {len(mine)} cells"
         )
-        found.append(f"the same, controls not yet treated | {not_yet:.3f} s | | ")
         for name, call, times in peers.values():
             with warnings.catch_warnings():
                 warnings.simplefilter("ignore")
                 peer, theirs = timed(lambda c=covariates, f=call: f(log, c), times)
             gap = difference(mine, theirs)
-            found.append(f"the same | | {peer / seconds:.0f}x {name} ({peer:.2f} s) | {gap}")
+            if covariates and name.startswith(
+                "diff-diff"
+            ):  # another doubly robust one
+                same = difference(ours(log, ["x"], method="reg"), call(log, ["x"], "reg"))
+                gap += f" (its dr is another estimator); with method='reg' {same}"
+            found.append(f"the same | | {peer / seconds:.1f}x {name} ({peer:.2f} s) | {gap}")
+        found.append(not_yet_row(log, covariates))
     return found
+
+
+def not_yet_row(log: pd.DataFrame, covariates: list[str]) -> str:
+    """All who are not yet treated as controls: one model a cell instead of one a cohort."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        seconds, mine = timed(lambda: ours(log, covariates, control="not_yet"), 3)
+        if importlib.util.find_spec("diff_diff") is None:
+            return f"the same, controls not yet treated | {seconds:.3f} s | | "
+        method = "reg" if covariates else "dr"
+        peer, _ = timed(lambda: by_diff_diff(log, covariates, control="not_yet_treated"), 3)
+        theirs = by_diff_diff(log, covariates, method, "not_yet_treated")
+        mine = ours(log, covariates, method=method, control="not_yet")
+    return (
+        f"the same, controls not yet treated | {seconds:.3f} s | "
+        f"{peer / seconds:.1f}x diff_diff ({peer:.2f} s) | method={method!r}: "
+        f"{difference(mine, theirs)}"
+    )
 
 
 def main() -> None:

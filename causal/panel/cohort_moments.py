@@ -468,7 +468,9 @@ def _centred(
     panel: UnitPanel, code: NDArray[np.int64], n_groups: int
 ) -> tuple[NDArray[np.int64], NDArray[np.float64], NDArray[np.float64] | None]:
     """Counts, means and centred cross products by group; 0 in periods that are not present."""
-    order = np.argsort(code, kind="stable")
+    order = np.argsort(
+        code.astype(np.min_scalar_type(n_groups)), kind="stable"
+    )  # few bits sort fast
     n = np.bincount(code, minlength=n_groups).astype(np.int64)
     start = np.concatenate([[0], np.cumsum(n)])
     Y = np.nan_to_num(panel.outcome[order]) if not panel.balanced else panel.outcome[order]

@@ -132,14 +132,14 @@ class _Opened:
         for alias in wide:
             added = alias == weight or (alias == "x0" and asked.aggregate == "sum")
             for j, now in enumerate(here):
-                column = t[alias]
+                column = now.ifelse(t[alias], None)  # quicker in DuckDB than an aggregate's filter
                 if added:
-                    found[f"{alias}_{j}"] = column.sum(where=now)
+                    found[f"{alias}_{j}"] = column.sum()
                 elif weight is not None and asked.aggregate == "mean":
-                    total = t[weight].sum(where=now).nullif(0.0)
-                    found[f"{alias}_{j}"] = (column * t[weight]).sum(where=now) / total
+                    total = now.ifelse(t[weight], None).sum().nullif(0.0)
+                    found[f"{alias}_{j}"] = (column * t[weight]).sum() / total
                 else:
-                    found[f"{alias}_{j}"] = column.mean(where=now)
+                    found[f"{alias}_{j}"] = column.mean()
         for alias in self._constant:
             found |= {f"{alias}_low": t[alias].min(), f"{alias}_high": t[alias].max()}
         if "cohort" in self._constant:

@@ -331,11 +331,12 @@ def from_memory(table: Table, asked: PanelColumns) -> UnitPanel:
         return (mean * count if total else mean).reshape(n, t)
 
     covariates = {name: spread(rows.numbers[name]) for name in (*asked.covariates, *asked.numeric)}
+    cohort = rows.cohorts(asked.said.cohort)
     return UnitPanel(
         times=rows.times,
         units=rows.units,
         outcome=spread(rows.numbers[asked.outcome], total=asked.aggregate == "sum"),
-        first=_first(rows, asked, spread),
+        first=_first(rows, asked, cohort, spread),
         n_obs=len(cell),
         cluster=rows.label_codes("cluster", asked.cluster),
         cluster_labels=None if asked.cluster is None else rows.labels[asked.cluster][1],
@@ -343,8 +344,11 @@ def from_memory(table: Table, asked: PanelColumns) -> UnitPanel:
         strata=() if asked.stratum is None else tuple(rows.labels[asked.stratum][1].tolist()),
         covariates=covariates,
         weight=None if asked.weight is None else _weight(rows, asked.weight, cell, count, (n, t)),
-        later=_later(rows, asked),
+        later=None if cohort is None else later_cohorts(asked.said, rows.times, *cohort[1:]),
     )
+
+
+_Cohorts = tuple[str, "NDArray[Any]", "NDArray[np.int64]"]  # kind, levels, codes of units
 
 
 @dataclass(frozen=True, slots=True)
@@ -398,6 +402,14 @@ class _Rows:
         """Codes (N,) of a label that must be constant within unit."""
         return None if column is None else self.of_units(role, column, self.labels[column][0])
 
+    def cohorts(self, column: str | None) -> _Cohorts | None:
+        """Kind, levels and codes (N,) of the units' cohorts; None without such a column."""
+        if self.cohort is None or column is None:
+            return None
+        kind, values = self.cohort
+        found = coded_times(kind, self.of_units("cohort", column, values))
+        return kind, found.levels, found.codes
+
     def of_units(self, role: str, column: str, values: NDArray[Any]) -> NDArray[Any]:
         """One value a unit, (N,)."""
         by_unit = np.empty(len(self.units), dtype=values.dtype)
@@ -413,13 +425,16 @@ class _Rows:
         return by_unit
 
 
-def _first(rows: _Rows, asked: PanelColumns, spread: Any) -> NDArray[np.int64]:  # noqa: ANN401 — a function
+def _first(
+    rows: _Rows,
+    asked: PanelColumns,
+    cohort: _Cohorts | None,
+    spread: Any,  # noqa: ANN401 — a function
+) -> NDArray[np.int64]:
     """First treated position of each unit."""
     said = asked.said
-    if rows.cohort is not None and said.cohort is not None:
-        kind, values = rows.cohort
-        of_units = coded_times(kind, rows.of_units("cohort", said.cohort, values))
-        return first_by_cohort(said, rows.times, kind, of_units.levels, of_units.codes)
+    if cohort is not None:
+        return first_by_cohort(said, rows.times, *cohort)
     if said.treatment is None:
         return first_by_label(said, rows.times, rows.units)
     status = rows.numbers[said.treatment]
@@ -427,15 +442,6 @@ def _first(rows: _Rows, asked: PanelColumns, spread: Any) -> NDArray[np.int64]: 
         by_unit = rows.of_units("treatment", said.treatment, status)
         return first_by_start(said, rows.times, rows.units, by_unit)
     return first_by_status(said, rows.times, rows.units, spread(status))
-
-
-def _later(rows: _Rows, asked: PanelColumns) -> NDArray[np.bool_] | None:
-    """Units whose cohort lies after the last observed time; None without cohorts."""
-    if rows.cohort is None or asked.said.cohort is None:
-        return None
-    kind, values = rows.cohort
-    of_units = coded_times(kind, rows.of_units("cohort", asked.said.cohort, values))
-    return later_cohorts(asked.said, rows.times, of_units.levels, of_units.codes)
 
 
 def _weight(
