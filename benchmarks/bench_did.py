@@ -1,7 +1,7 @@
 """Event studies beside pyfixest and diff-diff; group-time effects, crossed effects, sensitivity.
 
-    python -m benchmarks.bench_did --rows 1000000 --write
-    python -m benchmarks.bench_did --rows 1000000 --large      # also 1e8 rows from Parquet
+    python benchmarks/bench_did.py --rows 1000000 --write
+    python benchmarks/bench_did.py --rows 1000000 --large      # also 1e8 rows from Parquet
 
 The panel has 20 periods and half of its units treated from the tenth on. Peers of the `bench` extra
 are skipped, and said so, where they are not installed. Every row holds the accuracy that goes with
@@ -25,9 +25,9 @@ from typing import TYPE_CHECKING, Any
 import duckdb
 import numpy as np
 import pandas as pd
+from bench_fixed_effects import crossed_effects_row
+from bench_group_time import group_time_rows
 
-from benchmarks.bench_fixed_effects import crossed_effects_row
-from benchmarks.bench_group_time import group_time_rows
 from causal import EffectCurve, EstimationWarning, event_study, honest_did
 
 if TYPE_CHECKING:
@@ -42,7 +42,7 @@ IN_A_PROCESS = """
 import json, re, sys, time
 from pathlib import Path
 import ibis
-from benchmarks.bench_did import make_log
+from bench_did import make_log
 from causal import event_study
 where, roles = sys.argv[1], json.loads(sys.argv[2])
 if where.isdigit():
@@ -166,11 +166,13 @@ def banded(log: Any) -> Any:  # noqa: ANN401 — any table, an EventStudy
 def first_call_row() -> str:
     """The first call in a fresh process, after its imports."""
     code = (
-        "import time; a = time.perf_counter(); from benchmarks.bench_did import make_log, banded; "
+        "import time; a = time.perf_counter(); from bench_did import make_log, banded; "
         "log = make_log(20_000); b = time.perf_counter(); banded(log); "
         "print(time.perf_counter() - b)"
     )
-    out = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    out = subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, text=True, check=True, cwd=RESULTS.parent
+    )
     return f"first call after import, 20,000 rows | {float(out.stdout):.2f} s | kernels cached | "
 
 
@@ -178,7 +180,7 @@ def in_a_process(where: str) -> dict[str, Any]:
     """An event study in a fresh process, of a file or of so many made rows; time and memory."""
     out = subprocess.run(
         [sys.executable, "-W", "ignore", "-c", IN_A_PROCESS, where, json.dumps(ROLES)],
-        capture_output=True, text=True, check=True,
+        capture_output=True, text=True, check=True, cwd=RESULTS.parent,
     )  # fmt: skip
     return dict(json.loads(out.stdout.strip().splitlines()[-1]))
 
@@ -275,7 +277,7 @@ def write(lines: list[str], rows: int) -> None:
     text = RESULTS.read_text(encoding="utf-8")
     head, _, rest = text.partition(f"{HEADING}\n")
     _, _, after = rest.partition("\n## ")
-    said = f"`python -m benchmarks.bench_did --rows {rows} --large --write`"
+    said = f"`python benchmarks/bench_did.py --rows {rows} --large --write`"
     body = "\n".join([HEADING, "", f"{said}, {time.strftime('%Y-%m-%d')}.", "", *lines, ""])
     RESULTS.write_text(head + body + (f"\n## {after}" if after else ""), encoding="utf-8")
 

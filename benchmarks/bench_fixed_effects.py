@@ -1,6 +1,6 @@
 """Crossed viewer and author effects beside pyfixest and scipy's LSMR on sparse dummies.
 
-    python -m benchmarks.bench_fixed_effects --rows 1000000
+    python benchmarks/bench_fixed_effects.py --rows 1000000
 
 Authors are met as often as Zipf's law says. pyfixest runs with its defaults (tolerance 1e-6) and
 with the tolerance used here (1e-10); calls take turns, so that a busy machine slows all of them.

@@ -1,6 +1,6 @@
 """Group-time effects beside diff-diff and csdid, 50,000 units by 20 periods in 10 cohorts.
 
-    python -m benchmarks.bench_group_time --units 50000 --repeat 5
+    python benchmarks/bench_group_time.py --units 50000 --repeat 5
 
 Peers that are not installed are left out, and said so. Each row holds what the answers differ by.
 """
@@ -128,9 +128,7 @@ def group_time_rows(units: int = 50_000, repeat: int = 5) -> list[str]:
                 warnings.simplefilter("ignore")
                 peer, theirs = timed(lambda c=covariates, f=call: f(log, c), times)
             gap = difference(mine, theirs)
-            if covariates and name.startswith(
-                "diff-diff"
-            ):  # another doubly robust one
+            if covariates and name.startswith("diff-diff"):  # another doubly robust one
                 same = difference(ours(log, ["x"], method="reg"), call(log, ["x"], "reg"))
                 gap += f" (its dr is another estimator); with method='reg' {same}"
             found.append(f"the same | | {peer / seconds:.1f}x {name} ({peer:.2f} s) | {gap}")

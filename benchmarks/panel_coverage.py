@@ -1,7 +1,7 @@
 """Bias, coverage and size of the panel estimators in worlds whose truth is known: one table.
 
-Run: python -m benchmarks.panel_coverage --runs 1000
-     python -m benchmarks.panel_coverage --runs 200 --only D1,D4
+Run: python benchmarks/panel_coverage.py --runs 1000
+     python benchmarks/panel_coverage.py --runs 200 --only D1,D4
 
 D1 one start, AR(1) errors; D2 ten cohorts, effects that grow, a covariate that moves trends and
 cohorts; D3 six clusters of which two are treated, no effect; D4 states with opposite effects and

@@ -554,9 +554,7 @@ def _absent(name: str, role: str, available: Sequence[Any]) -> str:
     """Message for a column that is not there, with the nearest names."""
     names = [n for n in available if isinstance(n, str)]
     near = difflib.get_close_matches(name, names, n=3)
-    hint = (
-        f"did you mean {' or '.join(repr(n) for n in near)}?"
-        if near
-        else f"it has {', '.join(map(repr, names[:10]))}"
-    )
+    hint = f"it has {', '.join(map(repr, names[:10])) or 'no columns with text as names'}"
+    if near:
+        hint = f"did you mean {' or '.join(repr(n) for n in near)}?"
     return f"column {name!r} ({role}) is not in the table; {hint}"

@@ -24,6 +24,7 @@ from causal.linear import least_squares
 from causal.moments import group_moments
 from causal.panel.adoption import declared, shown
 from causal.panel.cohort_moments import PanelMoments
+from causal.panel.open_moments import warn_constant
 from causal.panel.times import Times, read_time_column
 
 if TYPE_CHECKING:
@@ -86,6 +87,8 @@ def four_means(
     after = (times.positions(m.keys[time].to_pylist()) >= begin).astype(np.int64)
     cell = 2 * _status(np.asarray(m.keys[str(treatment)].to_numpy()), str(treatment)) + after
     _refuse_empty(cell, np.ones(len(cell)))
+    if (m.mean[:, 0] == m.mean[0, 0]).all() and not m.cross.any():
+        warn_constant(outcome)
     n = m.n.astype(np.float64)
     size = np.bincount(cell, n, 4).astype(np.float64)
     first = m.mean[:, 0] - m.mean[0, 0]  # around one group: an offset costs no digit
@@ -155,6 +158,8 @@ def _of_rows(
     )
     names = ["constant", "treated", "after", "treatment", *covariates]
     y = columns[outcome]
+    if y.min() == y.max():
+        warn_constant(outcome)
     fit = least_squares(X, y, weights=w, names=names)
     if fit.dropped:
         raise ValueError(

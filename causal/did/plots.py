@@ -117,11 +117,11 @@ def draw_strata(found: StratifiedDid, ax: Axes | None = None, *, level: float = 
     names = [*(str(label) for label in found.curve.index), "stratified", "pooled"]
     ax.set_yticks(range(n + 1, -1, -1), names, parse_math=False)
     ax.set_ylim(-0.6, n + 2.2)
-    q = found.heterogeneity
-    ax.set_xlabel(
-        f"effect; one in all strata: Q = {number_in_words(q.statistic)}, {q.df} df, "
-        f"{p_in_words(q.p_value)}"
-    )
+    label, q = "effect", found.heterogeneity
+    if q is not None:
+        label += f"; one in all strata: Q = {number_in_words(q.statistic)}, {q.df} df, "
+        label += p_in_words(q.p_value)
+    ax.set_xlabel(label)
     ax.set_title(_title(found.effect), loc="left", parse_math=False)
     return ax
 

@@ -27,7 +27,7 @@ from causal.did.event_study import EventStudy, event_study_result
 from causal.effect import Effect
 from causal.frame import Table, check_one_of, listed
 from causal.panel.adoption import SwitchOffError
-from causal.panel.open_moments import open_panel
+from causal.panel.open_moments import open_panel, warn_if_constant
 from causal.panel.said import keeps_warnings
 from causal.panel.unit_panel import UnitPanel, warn
 
@@ -185,6 +185,7 @@ def diff_in_diff(
             weight=weight,
             cluster=unit if cluster is None else cluster,
         )
+    warn_if_constant(found, outcome)
     if isinstance(found, UnitPanel):
         from causal.did.row_regression import twfe_of_rows  # noqa: PLC0415 — not for moments
 
@@ -345,6 +346,7 @@ def event_study(  # noqa: PLR0913 — the roles of columns and the ways to say w
         cluster=cluster,
         aggregate=aggregate,
     )
+    warn_if_constant(found, outcome)
     if isinstance(found, UnitPanel):
         from causal.did.row_regression import event_study_of_rows  # noqa: PLC0415
 

@@ -10,14 +10,14 @@ from typing import TYPE_CHECKING, Any, Literal
 import numpy as np
 
 from causal.did.cohort_gram import several_rows
-from causal.did.cohort_regressors import n_cohorts
+from causal.did.cohort_regressors import n_cohorts, treated_cells
 from causal.did.regression import fit_treatment, twfe
 from causal.distributions import wald_test
 from causal.effect import Effect, EffectCurve, WaldTest
 from causal.effect_result import EffectResult
 from causal.frame import Table, check_one_of
 from causal.panel.adoption import shown
-from causal.panel.open_moments import open_moments
+from causal.panel.open_moments import open_moments, warn_if_constant
 from causal.panel.said import keeps_warnings
 from causal.panel.unit_panel import warn
 from causal.values import finite
@@ -58,8 +58,9 @@ class StratifiedDid(EffectResult):
         They sum to 1.
     pooled : Effect
         One regression without strata.
-    heterogeneity : WaldTest
-        That all strata have one effect (Cochran's Q where strata share no cluster).
+    heterogeneity : WaldTest, optional
+        That all strata have one effect (Cochran's Q where strata share no cluster); None where no
+        stratum's effect has an error.
     pooling_gap : Effect
         Pooled minus stratified.
     """
@@ -68,7 +69,7 @@ class StratifiedDid(EffectResult):
     curve: EffectCurve
     weights: Mapping[JsonScalar, float]
     pooled: Effect
-    heterogeneity: WaldTest
+    heterogeneity: WaldTest | None
     pooling_gap: Effect
 
     def to_frame(self, level: float = 0.95) -> pd.DataFrame:
@@ -80,12 +81,12 @@ class StratifiedDid(EffectResult):
     def summary(self, level: float = 0.95) -> str:
         """The weighted mean, the strata, and how the pooled effect differs."""
         gap, q = self.pooling_gap, self.heterogeneity
+        one = "" if q is None else f"one effect in all strata: p = {q.p_value:.3g}; "
         return "\n".join(
             [
                 self.effect.summary(level),
                 self.curve.summary(level),
-                f"one effect in all strata: p = {q.p_value:.3g}; pooled minus stratified "
-                f"{gap.estimate:+.4g} (p = {gap.p_value:.3g})",
+                f"{one}pooled minus stratified {gap.estimate:+.4g} (p = {gap.p_value:.3g})",
             ]
         )
 
@@ -179,6 +180,7 @@ def stratified_did(
     )
     if m.stratum is None:
         raise ValueError(f"the moments hold no stratum; read them with stratum={stratum!r}")
+    warn_if_constant(m, outcome)
     _check_weights(weights, m.strata, stratum)
     m, _ = several_rows(m, m.first)
     _check_strata(m, stratum, weights)
@@ -190,35 +192,50 @@ def stratified_did(
 
 @dataclass(frozen=True, slots=True, eq=False)
 class _Parts:
-    """Fits of the strata and of all units, and the covariance of their K + 1 estimates."""
+    """Fits of the strata and of all units, and the covariance of what they estimate.
 
-    estimate: NDArray[np.float64]  # strata, then pooled
+    estimate (2K + 1,) : effects by stratum, the pooled one, treated means by stratum
+    level (2K + 1, G) : influence of a unit whose path is its group's mean
+    """
+
+    estimate: NDArray[np.float64]
     cov: NDArray[np.float64]
-    level: NDArray[np.float64]  # (K + 1, G): influence of a unit whose path is its group's mean
+    level: NDArray[np.float64]
     df: float
+
+    @property
+    def k(self) -> int:
+        """Number of strata."""
+        return len(self.estimate) // 2
 
     @classmethod
     def of(cls, m: PanelMoments, stratum: str) -> _Parts:
         """Fit each stratum alone and all together; sum the products of their scores."""
         k = len(m.strata)
         fits: list[GramFit] = []
-        influence = np.zeros((k + 1, len(m), len(m.times)))
+        influence = np.zeros((2 * k + 1, len(m), len(m.times)))
         residual = np.zeros_like(influence)
+        means = np.empty(k)
+        on = treated_cells(m.first, len(m.times)) & m.present
         for j in range(k + 1):
-            mine = m.stratum == j if j < k else np.ones(len(m), dtype=bool)
+            mine = np.asarray(m.stratum) == j if j < k else np.ones(len(m), dtype=bool)
             where = f"stratum {m.strata[j]!r} of {stratum!r}: " if j < k else ""
             try:
-                fit = fit_treatment(m.kept(np.asarray(mine)), "CR1")
+                fit = fit_treatment(m.kept(mine), "CR1")
             except ValueError as error:
                 raise ValueError(f"{where}{error}") from None
             influence[j, mine] = fit.weights[fit.of][:, :, 0]
             residual[j, mine] = fit.residual
             fits.append(fit)
+            if j < k:
+                share = on * mine[:, None] / float((m.n[:, None] * on)[mine].sum())
+                means[j] = (m.n[:, None] * share * m.mean).sum()
+                influence[k + 1 + j], residual[k + 1 + j] = share, m.mean - means[j]
         raw = _joint(m, influence, residual)
-        scale = np.sqrt([float(f.cov[0, 0]) for f in fits]) / np.sqrt(
-            np.where(np.diag(raw) > 0, np.diag(raw), 1.0)
-        )
-        estimate = np.array([float(f.coef[0]) for f in fits])
+        found = np.diag(raw)[: k + 1]
+        scale = np.sqrt([float(f.cov[0, 0]) for f in fits]) / np.sqrt(np.where(found > 0, found, 1))
+        scale = np.concatenate([scale, scale[:k]])
+        estimate = np.concatenate([[float(f.coef[0]) for f in fits], means])
         level = scale[:, None] * np.sum(influence * residual, axis=2)
         cov = raw * np.outer(scale, scale)
         return cls(estimate, cov, level, float(np.min(fits[-1].df)))
@@ -242,8 +259,8 @@ def _joint(
 class _Chosen:
     """Weights of the strata, and what the estimation of the weights adds.
 
-    shares (G,) : influence of a unit on the weighted mean through its stratum's share; 0 where
-        weights are given
+    shares (2, G) : influence of a unit, through its stratum's share, on the weighted means of
+        effects and of levels without treatment; 0 where weights are given
     """
 
     name: str
@@ -253,12 +270,13 @@ class _Chosen:
     @classmethod
     def of(cls, weights: Weights, m: PanelMoments, parts: _Parts) -> _Chosen:
         """The weights that were asked for."""
-        k, tau, none = len(m.strata), parts.estimate[:-1], np.zeros(len(m))
+        k, none = parts.k, np.zeros((2, len(m)))
+        by_stratum = np.array([parts.estimate[:k], parts.estimate[k + 1 :] - parts.estimate[:k]])
         if isinstance(weights, Mapping):
             given = np.array([float(weights[label]) for label in m.strata])
             return cls("by stratum, as given", given, none)
         if weights == "inverse_variance":
-            precision = 1 / np.diag(parts.cov)[:-1]
+            precision = 1 / np.diag(parts.cov)[:k]
             name = "by stratum, inverse variance (changes the estimand)"
             return cls(name, precision / precision.sum(), none)
         counted = np.ones(len(m), dtype=bool)
@@ -268,31 +286,35 @@ class _Chosen:
         total = float((m.n * counted).sum())
         w = np.bincount(stratum, m.n * counted, k) / total
         kind = "treated" if weights == "treated" else "all"
-        moved = counted * (tau[stratum] - float(w @ tau)) / total
+        moved = counted * (by_stratum[:, stratum] - (by_stratum @ w)[:, None]) / total
         return cls(f"by stratum, shares of {kind} units", w, moved)
 
 
-def _squares(m: PanelMoments, level: NDArray[np.float64]) -> float:
-    """Sum of squares of an influence that units of a group share, by unit or cluster."""
+def _products(m: PanelMoments, level: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Sums of products of influences (k, G) that units of a group share, by unit or cluster."""
     if m.cluster is None:
-        return float(m.n @ level**2)
+        return np.asarray((m.n * level) @ level.T)
     code, _ = m.cluster_codes()
-    sums = np.bincount(code, m.n * level)
-    return float(sums @ sums)
+    sums = np.array([np.bincount(code, m.n * row) for row in level])
+    return np.asarray(sums @ sums.T)
 
 
 def _result(m: PanelMoments, parts: _Parts, chosen: _Chosen, pooled: Effect) -> StratifiedDid:
     """Put the numbers together."""
-    tau, cov, w = parts.estimate[:-1], parts.cov[:-1, :-1], chosen.weights
+    k, w = parts.k, chosen.weights
+    tau, cov = parts.estimate[:k], parts.cov[:k, :k]
     estimate = float(w @ tau)
     g = pooled.n_clusters or 1
     few = 1.0 if m.cluster is None else g / (g - 1)
-    variance = float(w @ cov @ w) + few * _squares(m, chosen.shares)
+    means = np.zeros((2, 2 * k + 1))  # of effects, and of levels without treatment
+    means[0, :k], means[1, :k], means[1, k + 1 :] = w, -w, w
+    joint = means @ parts.cov @ means.T + few * _products(m, chosen.shares)
     both = np.append(-w, 1.0)  # what shares add to the mean, the pooled effect holds too
-    gap_level = both @ parts.level
-    gap_variance = float(both @ parts.cov @ both) - _squares(m, gap_level)
-    gap_variance += _squares(m, gap_level - chosen.shares)
-    details = {k: v for k, v in pooled.details.items() if k not in ("total", "assumes", "warnings")}
+    gap_level = both @ parts.level[: k + 1]
+    gap_variance = float(both @ parts.cov[: k + 1, : k + 1] @ both)
+    moved = np.array([gap_level, gap_level - chosen.shares[0]])
+    gap_variance += float(np.diff(np.diag(_products(m, moved)))[0])
+    details = {n: v for n, v in pooled.details.items() if n not in ("total", "assumes", "warnings")}
     details |= {"weights": chosen.name, "assumes": _ASSUMES}
     common: dict[str, Any] = {
         "method": "difference-in-differences by stratum",
@@ -302,9 +324,12 @@ def _result(m: PanelMoments, parts: _Parts, chosen: _Chosen, pooled: Effect) -> 
     }
     effect = Effect(
         estimate=estimate,
-        std_error=math.sqrt(max(variance, 0.0)),
+        std_error=math.sqrt(max(float(joint[0, 0]), 0.0)),
         estimand="att",
         **common,
+        baseline=float(means[1] @ parts.estimate),
+        baseline_variance=max(float(joint[1, 1]), 0.0),
+        baseline_cov=float(joint[0, 1]),
         details=details,
     )
     curve = EffectCurve(
@@ -317,6 +342,7 @@ def _result(m: PanelMoments, parts: _Parts, chosen: _Chosen, pooled: Effect) -> 
         details={"outcome": m.columns["outcome"], "assumes": _ASSUMES},
     )
     between = np.eye(len(tau))[1:] - np.eye(len(tau))[0]
+    spread = between @ cov @ between.T
     gap = Effect(
         estimate=pooled.estimate - estimate,
         std_error=math.sqrt(max(gap_variance, 0.0)),
@@ -328,7 +354,7 @@ def _result(m: PanelMoments, parts: _Parts, chosen: _Chosen, pooled: Effect) -> 
         curve=curve,
         weights=dict(zip(m.strata, w.tolist(), strict=True)),
         pooled=pooled,
-        heterogeneity=wald_test(between @ tau, between @ cov @ between.T, None),
+        heterogeneity=wald_test(between @ tau, spread, None) if spread.any() else None,
         pooling_gap=gap,
     )
 

@@ -15,7 +15,7 @@ from causal.effect import Effect
 from causal.frame import Table, check_columns, column_names, in_memory_rows, read_columns
 from causal.panel.adoption import shown
 from causal.panel.cohort_moments import PanelMoments, moments_of
-from causal.panel.open_moments import open_moments
+from causal.panel.open_moments import open_moments, warn_if_constant
 from causal.panel.said import keeps_warnings
 from causal.panel.unit_panel import UnitPanel, panel_columns, read_columns_of, warn
 
@@ -111,6 +111,7 @@ def triple_diff(
         if _both_kinds_in_units(table, unit, eligible):
             return _within_units(table, eligible, columns)
     m = open_moments(table, stratum=eligible, **columns)
+    warn_if_constant(m, outcome)
     if m.stratum is None or set(m.strata) - {0, 1} or len(m.strata) != 2:
         raise ValueError(
             f"eligible {eligible!r} must be 0 and 1; it has {list(m.strata)[:5]}; convert it first"

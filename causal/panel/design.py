@@ -334,7 +334,9 @@ def _warnings(
             "controls; see dual-sided and time-slice designs"
         )
     if by_stratum and max(by_stratum.values()) - min(by_stratum.values()) > 0.1:
-        found.append("treated shares differ by stratum: use stratified_did")
+        found.append(
+            "treated shares differ by stratum: estimate in each and average (stratified_did)"
+        )
     looks = _looks_randomised(panel)
     if looks:
         found.append(looks)

@@ -42,8 +42,8 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
 _MOST_PERIODS = 64  # beyond so many sums a unit, rows are fetched and spread here
-_PART_CELLS = 4_000_000  # units x periods of one part: about 100 MB in the engine
-_MOST_PARTS = 8  # each part is a scan
+_PART_CELLS = 1_250_000  # units x periods of one part: about 150 MB in the engine
+_MOST_PARTS = 16  # each part is a scan
 
 
 def fetch_units(table: Table, asked: PanelColumns) -> UnitPanel:

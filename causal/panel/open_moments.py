@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
+
 from causal.frame import Table, in_memory_rows
 from causal.panel.adoption import check_adoption
 from causal.panel.cohort_moments import (
@@ -13,7 +15,7 @@ from causal.panel.cohort_moments import (
     moments_of,
     n_patterns,
 )
-from causal.panel.unit_panel import UnitPanel, panel_columns, read_columns_of, warn_gaps
+from causal.panel.unit_panel import UnitPanel, panel_columns, read_columns_of, warn, warn_gaps
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -69,6 +71,24 @@ def open_moments(table: Table | PanelMoments, **columns: Any) -> PanelMoments:  
         f"units are observed in more than {MOST_PATTERNS} patterns of periods; drop units with "
         "gaps first (panel_moments with missing='drop_units')"
     )
+
+
+def warn_if_constant(units: PanelMoments | UnitPanel, outcome: str) -> None:
+    """Say that there is nothing to estimate, if moments or units by periods know it."""
+    if isinstance(units, PanelMoments):
+        seen = units.mean[units.present]
+        constant = bool((seen == seen[0]).all()) and not (
+            units.cross is not None and units.cross.any()
+        )
+    else:
+        constant = bool(np.nanmin(units.outcome) == np.nanmax(units.outcome))
+    if constant:
+        warn_constant(outcome)
+
+
+def warn_constant(outcome: str) -> None:
+    """Say that every row has the same outcome."""
+    warn(f"outcome {outcome!r} is constant: effects and their errors are 0; check the column")
 
 
 def _known(moments: PanelMoments, columns: Mapping[str, Any]) -> PanelMoments:

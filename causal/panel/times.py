@@ -152,7 +152,7 @@ class Times:
         """Steps between neighbours, where the calendar is one that can have gaps; else none."""
         nothing = np.zeros(0, dtype=np.int64)
         if self.values.dtype.kind == "i":
-            return np.diff(self.values)
+            return np.diff(_in_a_row(self.values))
         if self.kind != "calendar":
             return nothing
         days = self.values.astype("datetime64[D]")
@@ -162,6 +162,18 @@ class Times:
         if len(steps) > 0 and steps.min() >= _MONTH_DAYS:
             steps = np.diff(days.astype("datetime64[M]").astype(np.int64))
         return np.asarray(steps, dtype=np.int64)
+
+
+def _in_a_row(values: NDArray[np.int64]) -> NDArray[np.int64]:
+    """Whole numbers such that neighbours differ by 1; 202612 is the month before 202701."""
+    low, high = values.min(), values.max()
+    if low >= 1900_00 and high < 3000_00 and np.isin(values % 100, np.arange(1, 13)).all():
+        return np.asarray(12 * (values // 100) + values % 100)
+    if low >= 1900_00_00 and high < 3000_00_00:
+        days = pd.to_datetime(pd.Series(values.astype(str)), format="%Y%m%d", errors="coerce")
+        if days.notna().all():
+            return days.to_numpy().astype("datetime64[D]").astype(np.int64)
+    return values
 
 
 def as_labels(values: NDArray[Any]) -> tuple[JsonScalar, ...]:

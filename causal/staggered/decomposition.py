@@ -23,7 +23,7 @@ from causal.frame import (
     open_table,
 )
 from causal.panel.cohort_moments import PanelMoments
-from causal.panel.open_moments import open_panel
+from causal.panel.open_moments import open_panel, warn_if_constant
 from causal.panel.said import keeps_warnings
 from causal.staggered.cell_effects import CellEffects
 from causal.staggered.staggered_groups import groups_of
@@ -162,6 +162,7 @@ def bacon_decomposition(
     columns = {"outcome": outcome, "unit": unit, "time": time, "cohort": cohort}
     groups = groups_of(open_panel(table, never=never, cluster=cluster, **columns), columns)
     m = groups.moments
+    warn_if_constant(m, outcome)
     _refuse_gaps(m)
     fit = fit_treatment(m, "CR1")
     warn_few_clusters(groups.clusters[1], treated_clusters(m), stacklevel=3)

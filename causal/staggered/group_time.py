@@ -11,7 +11,7 @@ import pandas as pd
 from causal.effect import EffectCurve
 from causal.frame import Table, check_columns, check_one_of, column_names, in_memory_rows, listed
 from causal.panel.cohort_moments import MOST_PATTERNS, PanelMoments, moments_of, n_patterns
-from causal.panel.open_moments import open_panel
+from causal.panel.open_moments import open_panel, warn_constant, warn_if_constant
 from causal.panel.said import keeps_warnings
 from causal.panel.unit_panel import UnitPanel, panel_columns, read_columns_of, warn
 from causal.staggered.aggregation import CellTable, aggregated, baselines, pretrend_test
@@ -25,7 +25,6 @@ from causal.staggered.repeated_cross_sections import (
     counts_of_cross_sections,
     read_cross_sections,
 )
-from causal.staggered.staggered_groups import constant_outcome, warn_constant
 from causal.values import is_number, whole_number
 
 if TYPE_CHECKING:
@@ -281,14 +280,10 @@ def _opened(
 
 def _warn_constant(units: _Units, outcome: str) -> None:
     """Say that there is nothing to estimate."""
-    if isinstance(units, PanelMoments):
-        constant = constant_outcome(units)
-    elif isinstance(units, UnitPanel):
-        constant = bool(np.nanmin(units.outcome) == np.nanmax(units.outcome))
-    else:
-        constant = not units.outcome.any() and bool((units.level == units.level[0]).all())
-    if constant:
-        warn_constant(outcome, stacklevel=5)
+    if not isinstance(units, CrossSections):
+        warn_if_constant(units, outcome)
+    elif not units.outcome.any() and bool((units.level == units.level[0]).all()):
+        warn_constant(outcome)
 
 
 def _told_apart(units: _Units, anticipation: int) -> _Units:

@@ -14,7 +14,7 @@ from causal.did.event_study import event_study_result
 from causal.distributions import wald_test
 from causal.effect import Effect
 from causal.panel.adoption import shown
-from causal.panel.open_moments import open_panel
+from causal.panel.open_moments import open_panel, warn_if_constant
 from causal.panel.said import keeps_warnings
 from causal.panel.unit_panel import warn
 from causal.staggered.cell_effects import CellEffects
@@ -22,9 +22,7 @@ from causal.staggered.cohort_scores import CohortScores, mean_level, with_level
 from causal.staggered.staggered_groups import (
     OVER_TREATED_CELLS,
     StaggeredGroups,
-    constant_outcome,
     groups_of,
-    warn_constant,
     warn_pretrend,
     without_always_treated,
 )
@@ -147,8 +145,7 @@ def imputation_effects(
     columns = {"outcome": outcome, "unit": unit, "time": time, "cohort": cohort}
     found = open_panel(table, never=never, cluster=cluster, covariates=covariates, **columns)
     groups = groups_of(found, columns)
-    if constant_outcome(groups.moments):
-        warn_constant(outcome, stacklevel=3)
+    warn_if_constant(groups.moments, outcome)
     groups = without_always_treated(groups)
     fit = _Imputed.of(groups, horizon)
     warn_few_clusters(*groups.clusters[1:], stacklevel=3)

@@ -165,20 +165,6 @@ def _warn_small_cohorts(m: PanelMoments) -> None:
         )
 
 
-def constant_outcome(m: PanelMoments) -> bool:
-    """Whether every row has the same outcome, as far as moments say."""
-    seen = m.mean[m.present]
-    return bool((seen == seen[0]).all()) and (m.cross is None or not m.cross.any())
-
-
-def warn_constant(outcome: str, *, stacklevel: int) -> None:
-    """Say that there is nothing to estimate."""
-    warn(
-        f"outcome {outcome!r} is constant: effects and their errors are 0; check the column",
-        stacklevel=stacklevel,
-    )
-
-
 def warn_pretrend(study: EventStudy, *, stacklevel: int) -> None:
     """Say that the time before the start shows effects."""
     if study.pretrend is not None and study.pretrend.p_value < _SIGNIFICANT:

@@ -269,13 +269,15 @@ def strata_section(
         for name, effect in (("stratified", found.effect), ("pooled", found.pooled))
     ]
     rows: list[dict[str, Any]] = [*frame.to_dict("records"), *joined]  # type: ignore[list-item]
-    q, gap = found.heterogeneity, found.pooling_gap
+    q, gap, one = found.heterogeneity, found.pooling_gap, ""
+    if q is not None:
+        one = f"One effect in all of them: Q = {digits(q.statistic)} on {q.df} df, "
+        one += f"{p_equation(q.p_value)}. "
     sentences = (
         f"Weighted over {stratum}: {effect_in_words(found.effect, level, unit)}; weights: "
         f"{found.effect.details['weights']}.",
-        f"One effect in all of them: Q = {digits(q.statistic)} on {q.df} df, "
-        f"{p_equation(q.p_value)}. The pooled regression differs by "
-        f"{change_text(gap.estimate, unit)} ({p_equation(gap.p_value)}).",
+        f"{one}The pooled regression differs by {change_text(gap.estimate, unit)} "
+        f"({p_equation(gap.p_value)}).",
     )
     table = SectionTable(
         name="strata",

@@ -117,12 +117,16 @@ def factor_section(found: FactorEffects, *, unit: str = "") -> ReportSection:
     ReportSection
     """
     path = found.path.rename(columns={"untreated": "synthetic"})
+    missed = f"It misses the cells it was fitted to by {level_text(found.rmse, unit)}"
+    if found.cv_rmse is not None:
+        missed += f", and cells that were hidden from it by {level_text(found.cv_rmse, unit)}"
     return ReportSection(
         key="paths",
         title="Treated and fitted without treatment",
         sentences=(
             f"Unit and period effects and a table of rank {found.rank}, fitted to untreated cells "
             f"(penalty {digits(found.penalty)}).",
+            f"{missed} (root mean square).",
         ),
         tables=(_path_table(path, "event_time", unit),),
         drawings=(_two_paths(path, "event_time", 0, unit),),

@@ -10,6 +10,7 @@ from dense_panel import other_tables, panel
 
 from causal import EstimationWarning, PanelMoments, event_study, panel_moments
 from causal.panel import engine_units
+from causal.panel.times import Times
 from causal.panel.unit_panel import read_panel
 
 ROLES = {"outcome": "y", "unit": "unit", "time": "day", "cohort": "cohort"}
@@ -138,7 +139,7 @@ def test_panel_moments_select_takes_groups():
         m.select(day=1)
 
 
-@pytest.mark.parametrize("cells", [4_000_000, 300], ids=["one part", "parts"])
+@pytest.mark.parametrize("cells", [1_250_000, 300], ids=["one part", "parts"])
 @pytest.mark.parametrize("share", [1.0, 0.95], ids=["balanced", "gaps"])
 def test_panel_moments_of_an_engine_are_those_of_the_frame(monkeypatch, cells, share):
     monkeypatch.setattr(engine_units, "_PART_CELLS", cells)
@@ -175,6 +176,23 @@ def test_read_panel_is_the_same_for_all_tables_and_times():
             assert found.n_obs == base.n_obs
     assert read_panel(days, **ROLES).times.labels[0] == "2026-05-01"
     assert read_panel(words, **ROLES).times.labels[0] == "d0"
+
+
+@pytest.mark.parametrize(
+    ("values", "gaps"),
+    [
+        ([202611, 202612, 202701, 202702], []),
+        ([202611, 202612, 202702, 202703], [(202612, 202702)]),
+        ([20260430, 20260501, 20260502], []),
+        ([20260429, 20260430, 20260502], [(20260430, 20260502)]),
+        ([202613, 202614, 202616], [(202614, 202616)]),
+        ([1, 2, 4], [(2, 4)]),
+        ([10, 20, 30], []),
+    ],
+    ids=str,
+)
+def test_times_know_months_and_days_that_are_written_as_numbers(values, gaps):
+    assert Times("number", np.array(values)).gaps() == gaps
 
 
 def test_read_panel_many_periods_in_an_engine():

@@ -111,6 +111,44 @@ def test_stratified_did_pooling_gap_has_the_error_of_units_redrawn(chosen):
     assert found.pooling_gap.std_error == pytest.approx(np.std(gaps), rel=0.12)
 
 
+@pytest.mark.parametrize("cluster", [None, "cluster"])
+def test_stratified_did_baseline_is_that_of_the_strata(cluster):
+    log = panel(n_units=240)
+    if cluster:  # within strata, so that these are independent
+        log["cluster"] = log["cluster"].astype(str) + log["state"]
+    given = {"new": 0.3, "old": 0.7}
+    found = stratified_did(log, **STARTED, stratum="state", weights=given, cluster=cluster)
+    alone = {s: diff_in_diff(log[log["state"] == s], **STARTED, cluster=cluster) for s in given}
+    for name, power in (("baseline", 1), ("baseline_variance", 2), ("baseline_cov", 2)):
+        wanted = sum(w**power * getattr(alone[s], name) for s, w in given.items())
+        assert getattr(found.effect, name) == pytest.approx(wanted, rel=1e-9)
+
+
+@pytest.mark.parametrize("chosen", ["treated", "population"])
+def test_stratified_did_baseline_has_the_errors_of_units_redrawn(chosen):
+    log = panel(n_units=320)
+    log["y"] += (2.0 * log["status"] + 5.0) * (log["state"] == "new")
+    found = stratified_did(log, **STARTED, stratum="state", weights=chosen)
+    wide = log.pivot_table(index="unit", columns="day", values="y").to_numpy()
+    late, early = wide[:, 3:].mean(axis=1), wide[:, :3].mean(axis=1)
+    units = log.groupby("unit").agg(state=("state", "first"), ever=("ever", "first"))
+    ever, new = (units["ever"] == 1).to_numpy(), (units["state"] == "new").to_numpy()
+    rng, drawn = np.random.default_rng(0), []
+    for _ in range(2000):
+        at = rng.integers(0, len(units), len(units))
+        y, d, s, after = (late - early)[at], ever[at], new[at], late[at]
+        share = (s[d] if chosen == "treated" else s).mean()
+        both = 0.0
+        for w, mine in ((share, s), (1 - share, ~s)):
+            tau = y[d & mine].mean() - y[~d & mine].mean()
+            both = both + w * np.array([tau, after[d & mine].mean() - tau])
+        drawn.append(both)
+    cov = np.cov(np.array(drawn).T)
+    assert found.effect.baseline_variance == pytest.approx(cov[1, 1], rel=0.15)
+    scale = np.sqrt(cov[0, 0] * cov[1, 1])
+    assert found.effect.baseline_cov / scale == pytest.approx(cov[0, 1] / scale, abs=0.08)
+
+
 def test_stratified_did_answers_where_pooling_is_reversed():
     """Simpson: states differ in effect, trend and treated share."""
     rng = np.random.default_rng(5)
