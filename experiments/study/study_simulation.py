@@ -11,6 +11,7 @@ from pydantic_core import InitErrorDetails
 
 from experiments.designs.design import AuthorSplit, ClusterSplit, DualSided, UserSplit
 from experiments.designs.rotation import Saturation, Switchback
+from experiments.simulation.trial_launches import Launch, LaunchReading, Where
 from experiments.simulation.trials import Trial, checked_trials
 from recsys import LivePlatform, PlatformParameters, Strategy
 
@@ -27,6 +28,7 @@ _DESIGNS: dict[str, type[Design]] = {
     "dual_sided": DualSided,
     "switchback": Switchback,
     "saturation": Saturation,
+    "launch": Launch,
 }
 _SHAPE = ConfigDict(extra="forbid", strict=True, frozen=True)
 
@@ -172,13 +174,24 @@ class SaturationTrial(_TrialSection):
     salt: str = ""
 
 
+class LaunchTrial(_TrialSection):
+    """Regions that get the strategy though nobody drew them, read by DID or synthetic control."""
+
+    design: Literal["launch"]
+    n_regions: int = 1
+    waves: int = 1
+    where: Where = "typical"
+    reading: LaunchReading = "did"
+
+
 TrialSection: TypeAlias = Annotated[
     UserSplitTrial
     | AuthorSplitTrial
     | ClusterSplitTrial
     | DualSidedTrial
     | SwitchbackTrial
-    | SaturationTrial,
+    | SaturationTrial
+    | LaunchTrial,
     Field(discriminator="design"),
 ]
 TRIALS: dict[str, type[_TrialSection]] = {
@@ -188,6 +201,7 @@ TRIALS: dict[str, type[_TrialSection]] = {
     "dual_sided": DualSidedTrial,
     "switchback": SwitchbackTrial,
     "saturation": SaturationTrial,
+    "launch": LaunchTrial,
 }
 
 

@@ -100,7 +100,7 @@ def test_trial_sections_have_the_arguments_of_their_designs(design):
             "design: user_split",
             "design: user_splt",
             "line 6: trials.0: design must be user_split, author_split, cluster_split, dual_sided, "
-            "switchback or saturation; got 'user_splt'; did you mean 'user_split'?",
+            "switchback, saturation or launch; got 'user_splt'; did you mean 'user_split'?",
         ),
         (
             "design: author_split, ",
@@ -207,6 +207,20 @@ def test_run_simulation_is_compare_on_the_studys_platform(tmp_path):
     assert len(keys) == len(set(keys))
     assert result.warnings == ()
     assert result.facts["Seed"] == "2"
+
+
+def test_run_simulation_reads_launches_that_nobody_drew():
+    trials = [
+        {"design": "launch", "n_regions": 2, "where": "most_active"},
+        {"design": "launch", "reading": "synthetic_control", "name": "one region"},
+    ]
+    platform = {"n_viewers": 80, "n_authors": 12, "n_regions": 8, "seed": 1}
+    result = run_simulation(small(trials=trials, platform=platform))
+    names = ["launch in 2 most active regions, DID", "one region"]
+    assert result.to_frame()["trial"].tolist() == names
+    too_many = [{"design": "launch", "n_regions": 7}]
+    with pytest.raises(StudyError, match="of which 7 would get it"):
+        run_simulation(small(trials=too_many, platform=platform))
 
 
 def test_run_simulation_and_run_study_refuse_each_others_studies():
