@@ -99,8 +99,15 @@ def crossed_effects_row(rows: int = 1_000_000, repeat: int = 3) -> str:
     exact = by_lsmr(log)
     found["LSMR"] = (time.perf_counter() - start, *exact)
     seconds, estimate, error = found.pop("livelift")
+    goals = {"pyfixest": 3, "LSMR": 5}
     ratios = ", ".join(
-        f"{s / seconds:.1f}x {name} ({s:.2f} s)" for name, (s, _, _) in found.items()
+        f"{s / seconds:.1f}x {name} ({s:.2f} s"
+        + (
+            f", at least {goals[name]} {'✓' if s >= goals[name] * seconds else '✗'})"
+            if name in goals
+            else ")"
+        )
+        for name, (s, _, _) in found.items()
     )
     same = f"estimate from LSMR's {abs(exact[0] - estimate):.1e}"
     if "pyfixest at 1e-10" in found:

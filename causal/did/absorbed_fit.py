@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from scipy import linalg
+from threadpoolctl import threadpool_limits
 
 from causal.did.absorption import Absorbed, absorb, rows_to_keep
 from causal.did.cluster_covariance import covariance_in_basis
@@ -163,13 +164,14 @@ def absorbed_least_squares(
     columns, labels = np.column_stack([X, y]), (*names, "the outcome")
     solver = {"weights": weights, "tolerance": tolerance, "max_iterations": max_iterations}
     prepare = _nested_absorbed if kind in ("CR2", "CR3") else _all_absorbed
-    design = prepare(columns, labels, effects, clusters, solver)
-    part = _regressors(design, tuple(names), max(_ABSORBED, 10 * tolerance))
-    wanted = None
-    if contrasts is not None:
-        wanted = np.zeros((len(part.coef), contrasts.shape[1]))
-        wanted[part.wanted] = contrasts
-    cov, df, contrast_df = _covariance(part, design, kind, wanted)
+    with threadpool_limits(limits=1, user_api="blas"):  # sums in one order on any machine
+        design = prepare(columns, labels, effects, clusters, solver)
+        part = _regressors(design, tuple(names), max(_ABSORBED, 10 * tolerance))
+        wanted = None
+        if contrasts is not None:
+            wanted = np.zeros((len(part.coef), contrasts.shape[1]))
+            wanted[part.wanted] = contrasts
+        cov, df, contrast_df = _covariance(part, design, kind, wanted)
     own = np.ix_(part.wanted, part.wanted)
     return AbsorbedFit(
         names=tuple(names),
