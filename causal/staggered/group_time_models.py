@@ -37,7 +37,9 @@ def cells_from_models(
     rows = ModelRows.of(panel)
     names = tuple(panel.covariates)
     asked = Asked(method if names else "reg", max_propensity, names, panel.times.labels)
-    fits = [_fitted(rows, plan, cells, asked) for cells in _alike(rows, plan)]
+    fits: list[_Fit] = []
+    for cells in _alike(rows, plan):
+        fits.append(_fitted(rows, plan, cells, asked, fits[-1] if fits else None))
     estimate, level = np.empty((2, len(plan)))
     for fit in fits:
         estimate[fit.cells] = fit.eta_treated - fit.eta_control
@@ -142,6 +144,10 @@ class ModelRows:
         """Outcomes themselves of some units in some periods."""
         return np.asarray(self.Y[rows][:, times] + self.start[rows, None] + self.period_mean[times])
 
+    def outcomes(self, rows: Rows, periods: NDArray[np.int64]) -> NDArray[np.float64]:
+        """Outcomes, as they are held here, of some units in some periods."""
+        return self.Y[rows] if len(periods) == self.Y.shape[1] else self.Y[rows][:, periods]
+
     def of_first(self, first: int) -> slice:
         """Units first treated then."""
         start, stop = np.searchsorted(self.first, [first, first + 1])
@@ -185,8 +191,9 @@ def counts_of_units(
 class _Fit:
     """The models of some cells of a cohort, and what their influence values need.
 
-    L : (T or 1, m), the changes of the cells from the outcomes;  pair : their periods where units
-    have gaps;  beta, B : (p, m);  toward : (p,), A^-1 times the moments that the regression serves
+    L : (c or 1, m), the changes of the cells from the outcomes of the c `periods`
+    pair : periods of the cell where units have gaps
+    beta, B : (p, m);  toward : (p,), A^-1 times the moments that the regression serves
     times : (m,), of the cells;  level : (m,), mean outcome of the treated then
     """
 
@@ -197,6 +204,7 @@ class _Fit:
     controls_from: int
     period: int
     pair: tuple[int, int] | None
+    periods: NDArray[np.int64]
     L: NDArray[np.float64]
     logit: Logit | None
     max_propensity: float
@@ -212,7 +220,7 @@ class _Fit:
     def influence(self, rows: ModelRows, part: slice, *, treated: bool) -> NDArray[np.float64]:
         """Influence values of units on one side, (r, m); 0 where a unit is not in the cell."""
         at = rows.seen(part, self.pair)
-        side = _Side.of(rows, [at], self.period, self.pair)
+        side = _Side.of(rows, [at], self.period, self.pair or self.periods)
         X, w = side.X, side.weight
         odds, s = np.zeros(len(X)), np.zeros(len(X))
         if self.logit is not None:
@@ -258,16 +266,21 @@ class _Side:
 
     @classmethod
     def of(
-        cls, rows: ModelRows, parts: Sequence[Rows], period: int, pair: tuple[int, int] | None
+        cls,
+        rows: ModelRows,
+        parts: Sequence[Rows],
+        period: int,
+        outcomes: tuple[int, int] | NDArray[np.int64],
     ) -> _Side:
-        """Read parts of the rows, one after another."""
+        """Read parts of the rows, one after another: outcomes of periods, or a pair's change."""
         X = _joined([rows.design(part, period) for part in parts])
         weight = np.ones(len(X))
         if rows.weight is not None:
             weight = _joined([rows.weight[part, period] for part in parts])
-        if pair is None:
-            return cls(X, _joined([rows.Y[part] for part in parts]), weight)
-        change = _joined([rows.Y[part, pair[0]] - rows.Y[part, pair[1]] for part in parts])
+        if not isinstance(outcomes, tuple):
+            return cls(X, _joined([rows.outcomes(part, outcomes) for part in parts]), weight)
+        now, base = outcomes
+        change = _joined([rows.Y[part, now] - rows.Y[part, base] for part in parts])
         return cls(X, change[:, None], weight)
 
 
@@ -287,28 +300,32 @@ def _alike(rows: ModelRows, plan: CellPlan) -> list[NDArray[np.int64]]:
     return [np.flatnonzero(code == j) for j in range(code.max() + 1)]
 
 
-def _fitted(rows: ModelRows, plan: CellPlan, cells: NDArray[np.int64], asked: Asked) -> _Fit:
-    """Fit the models of cells that share them."""
+def _fitted(
+    rows: ModelRows, plan: CellPlan, cells: NDArray[np.int64], asked: Asked, last: _Fit | None
+) -> _Fit:
+    """Fit the models of cells that share them; `last` is the fit of the cells before."""
     one = cells[0]
     cohort, start, period = int(plan.first[one]), int(plan.controls_from[one]), int(plan.base[one])
     pair = None if rows.present is None else (int(plan.time[one]), period)
+    used = np.concatenate([plan.time[cells], plan.base[cells]])
+    periods, at = np.unique(used, return_inverse=True)
+    L = np.ones((1, 1))
     if pair is None:
-        L = np.zeros((plan.n_periods, len(cells)))
-        L[plan.time[cells], np.arange(len(cells))] += 1
-        L[plan.base[cells], np.arange(len(cells))] -= 1
-    else:
-        L = np.ones((1, 1))
+        L = np.zeros((len(periods), len(cells)))
+        L[at[: len(cells)], np.arange(len(cells))] += 1
+        L[at[len(cells) :], np.arange(len(cells))] -= 1
     parts = [rows.seen(part, pair) for part in rows.controls(cohort, start)]
     own = rows.seen(rows.of_first(cohort), pair)
-    treated = _Side.of(rows, [own], period, pair)
-    control = _Side.of(rows, parts, period, pair)
+    treated = _Side.of(rows, [own], period, pair or periods)
+    control = _Side.of(rows, parts, period, pair or periods)
     label = asked.labels[cohort]
     check_weighed(treated.weight, control.weight, label)
     logit = None
     odds = np.zeros(len(control.X))
     n_trimmed = 0
     if asked.propensity:
-        logit = logit_of(treated.X, control.X, treated.weight, control.weight, asked, label)
+        near = None if last is None or last.cohort != cohort else last.logit
+        logit = logit_of(treated.X, control.X, treated.weight, control.weight, asked, label, near)
         p = logit.propensity(control.X)
         odds = control.weight * odds_of(p, asked.max_propensity)
         n_trimmed = int((p >= asked.max_propensity).sum())
@@ -321,6 +338,7 @@ def _fitted(rows: ModelRows, plan: CellPlan, cells: NDArray[np.int64], asked: As
         controls_from=start,
         period=period,
         pair=pair,
+        periods=periods,
         L=L,
         logit=logit,
         max_propensity=asked.max_propensity,
@@ -379,11 +397,12 @@ def logit_of(
     w_control: NDArray[np.float64],
     asked: Asked,
     label: JsonScalar,
+    near: Logit | None = None,
 ) -> Logit:
-    """The propensity of both sides together."""
+    """The propensity of both sides together; `near` is one that may be close."""
     side = np.repeat([1.0, 0.0], [len(X_treated), len(X_control)])
     w = np.concatenate([w_treated, w_control])
-    return fit_logit(np.vstack([X_treated, X_control]), side, w, asked.names, label)
+    return fit_logit(np.vstack([X_treated, X_control]), side, w, asked.names, label, near)
 
 
 def regression_inverse(A: NDArray[np.float64], asked: Asked, who: str) -> NDArray[np.float64]:

@@ -37,8 +37,9 @@ def fit_logit(
     weight: NDArray[np.float64] | None,
     names: Sequence[str],
     cohort: object,
+    near: Logit | None = None,
 ) -> Logit:
-    """Maximum likelihood by Newton's steps from the overall share.
+    """Maximum likelihood by Newton's steps from the overall share, or from a fit that is near.
 
     Parameters
     ----------
@@ -49,6 +50,8 @@ def fit_logit(
     weight : (n,) array, optional
     names : sequence of str
         Of the p - 1 covariates, for messages; `cohort` too.
+    near : Logit, optional
+        Where to start; it changes the time only.
 
     Raises
     ------
@@ -59,6 +62,8 @@ def fit_logit(
     mean = float(np.sum(w * treated) / np.sum(w))
     coef = np.zeros(X.shape[1])
     coef[0] = np.log(mean) - np.log1p(-mean)
+    if near is not None:
+        coef = near.coef.copy()
     score = _columns(X, coef)
     close = False
     for _ in range(_MOST_STEPS):
