@@ -45,9 +45,9 @@ class EffectResult:
         """Two-sided p-value against no effect."""
         return self.effect.p_value
 
-    def conf_int(self, level: float = 0.95) -> tuple[float, float]:
-        """Two-sided confidence interval of the headline."""
-        return self.effect.conf_int(level)
+    def conf_int(self, level: float | None = None) -> tuple[float, float]:
+        """Two-sided confidence interval of the headline; by default at the result's own level."""
+        return self.effect.conf_int(self._level(level))
 
     def summary(self, level: float = 0.95) -> str:
         """The headline in one line."""
@@ -56,6 +56,10 @@ class EffectResult:
     def to_frame(self, level: float = 0.95) -> pd.DataFrame:
         """The headline as one row."""
         return self.effect.to_frame(level)
+
+    def _level(self, level: float | None) -> float:
+        """The level asked for, or that at which the result was found; 95 % where it has none."""
+        return float(getattr(self, "level", 0.95)) if level is None else level
 
     def to_dict(self) -> dict[str, Any]:
         """Plain JSON values; `from_dict` gives back an equal result, to the last bit."""

@@ -110,9 +110,7 @@ def finite(name: str, value: object) -> float:
         raise TypeError(f"{name} must be a number; got {value!r}")
     number = float(value)
     if not math.isfinite(number):
-        raise ValueError(
-            f"{name} must be finite; got {number}; too little information must raise before this"
-        )
+        raise ValueError(f"{name} must be a finite number; got {number}; give one that is")
     return number
 
 

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from causal.did.strata import StratifiedDid
     from causal.effect import Effect, EffectCurve
     from causal.sensitivity.honest import HonestDid
-    from causal.sensitivity.pretrend import PretrendPower
+    from causal.sensitivity.pretrend import Equivalence, PretrendPower
 
 
 def draw_event_study(
@@ -184,6 +184,23 @@ def draw_pretrend_power(result: PretrendPower, ax: Axes | None = None) -> Axes:
     ax.set_xlabel("event time")
     words = f"{effect_on(result.effect.details)}, {100 * result.level:.4g}% interval"
     ax.set_ylabel(words, parse_math=False)
+    legend_and_title(ax, result.effect)
+    return ax
+
+
+def draw_equivalence(result: Equivalence, ax: Axes | None = None) -> Axes:
+    """Draw the leads with two-sided limits of both one-sided tests, and the bound around 0."""
+    ax = plt.subplots(figsize=(7, 4), layout="constrained")[1] if ax is None else ax
+    time, estimate, bound = (result.leads[c] for c in ("event_time", "estimate", "bound"))
+    half = (bound - estimate.abs()).clip(lower=0)
+    ax.axhline(0, color="0.6", linewidth=1)
+    words = f"all leads are within {number_in_words(result.bound)} of 0"
+    ax.axhspan(-result.bound, result.bound, color="C2", alpha=0.12, label=words)
+    ax.vlines(time, estimate - half, estimate + half, color="C0", linewidth=2)
+    ax.plot(time, estimate, "o", color="C0", label="estimate")
+    ax.xaxis.set_major_locator(MaxNLocator(integer=True))
+    ax.set_xlabel("event time")
+    ax.set_ylabel(effect_on(result.effect.details), parse_math=False)
     legend_and_title(ax, result.effect)
     return ax
 

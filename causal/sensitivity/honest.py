@@ -11,6 +11,8 @@ from scipy import special
 
 from causal.effect_result import EffectResult
 from causal.frame import check_level, check_one_of
+from causal.panel.said import keeps_warnings
+from causal.panel.unit_panel import warn
 from causal.sensitivity.leads_and_lags import leads_and_lags
 from causal.sensitivity.relative_magnitude import relative_magnitude_interval
 from causal.sensitivity.smoothness import frontier
@@ -37,6 +39,8 @@ _WORDS = {
     "smoothness": "of change of slope from period to period",
 }
 _DOUBLINGS = 60
+_ENOUGH = 5  # treated units or clusters an event time, below which smoothness is warned of
+_NO_ERROR = 1e-6  # of the largest standard error
 _EXACT = 1e-5  # of the breakdown, relative
 
 
@@ -82,6 +86,10 @@ class HonestDid(EffectResult):
     method: str
     level: float
 
+    def to_frame(self, level: float | None = None) -> pd.DataFrame:
+        """The target under parallel trends as one row; by default at the level of `frame`."""
+        return self.effect.to_frame(self.level if level is None else level)
+
     def summary(self, level: float | None = None) -> str:
         """The effect, the interval at each bound, and where it breaks down.
 
@@ -115,6 +123,7 @@ class HonestDid(EffectResult):
         return draw_honest(self, ax)
 
 
+@keeps_warnings
 def honest_did(
     curve: HoldsCurve | EffectCurve,
     *,
@@ -157,10 +166,16 @@ def honest_did(
     Raises
     ------
     ValueError
-        If there are no leads or no lags, they have gaps, the reference is not -1, or an argument is
-        out of its range.
+        If there are no leads or no lags, they have gaps, the reference is not -1, an argument is
+        out of its range, or smoothness is asked of a covariance that is singular, or estimated from
+        no more treated units or clusters than event times.
     TypeError
         If `curve` is no curve over whole event times.
+
+    Warns
+    -----
+    EstimationWarning
+        If smoothness rests on fewer than 5 treated units or clusters an event time.
 
     Notes
     -----
@@ -199,6 +214,8 @@ def honest_did(
     level = check_level(level)
     study = leads_and_lags(curve)
     weights = study.lag_weights(at)
+    if kind == "smoothness":
+        _check_known(curve, study)
     effect = study.target(weights, at)
     if effect.std_error == 0:
         raise ValueError("the target needs a standard error above 0; leave out fixed event times")
@@ -217,6 +234,27 @@ def honest_did(
         method=_METHODS[kind],
         level=level,
     )
+
+
+def _check_known(curve: HoldsCurve | EffectCurve, study: LeadsAndLags) -> None:
+    """Refuse, or warn of, a covariance that is estimated from hardly more units than event times.
+
+    Smoothness chooses its weights by that covariance: where it is too small by chance they go.
+    """
+    treated = max(getattr(curve, "n_units_by_event_time", {}).values(), default=None)
+    counts = [n for n in (treated, study.curve.n_clusters) if n]
+    dimension = len(study.lead) + len(study.lag)
+    if not counts or min(counts) >= _ENOUGH * dimension:
+        return
+    n = min(counts)
+    words = (
+        f"smoothness weighs {dimension} event times by a covariance that {n} treated units or "
+        "clusters tell"
+    )
+    fix = "give a shorter window= to the event study, or take kind='relative_magnitude'"
+    if n <= dimension:
+        raise ValueError(f"{words}, too few for it; {fix}")
+    warn(f"{words}: its intervals are too short with so few; {fix}")
 
 
 def _checked(bound: Sequence[float]) -> list[float]:
@@ -246,6 +284,11 @@ def _intervals(
 
         return relative, [0.25 * j for j in range(9)]
     path = frontier(cov, weights, len(study.lead))
+    if path.least_error <= _NO_ERROR:
+        raise ValueError(
+            "the covariance is singular: some straight-trend estimate has no error, and the "
+            "interval no width; give fewer event times, or take kind='relative_magnitude'"
+        )
 
     def smooth(m: float) -> tuple[float, float]:
         low, high = path.interval(b, m / unit, level)

@@ -62,6 +62,11 @@ class LeadsAndLags:
             if at != "average":
                 raise ValueError(f"at must be an event time, weights or 'average'; got {at!r}")
             return np.full(n, 1.0 / n)
+        if not isinstance(at, Mapping) and not is_number(at):
+            raise TypeError(
+                f"at must be an event time, weights by event time such as {{0: 0.5, 1: 0.5}}, or "
+                f"'average'; got {at!r}"
+            )
         given = at if isinstance(at, Mapping) else {at: 1.0}
         weights = np.zeros(n)
         for label, weight in given.items():

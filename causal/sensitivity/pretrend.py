@@ -13,6 +13,8 @@ from scipy.stats import qmc
 from causal.distributions import critical_value
 from causal.effect_result import EffectResult
 from causal.frame import check_level, check_one_of
+from causal.panel.said import keeps_warnings
+from causal.panel.unit_panel import warn
 from causal.sensitivity.leads_and_lags import REFERENCE, leads_and_lags, normal_effect
 from causal.values import finite
 from causal.words import number_in_words
@@ -85,7 +87,8 @@ class PretrendPower(EffectResult):
     def summary(self, level: float | None = None) -> str:
         """The trend of the leads, and the one that would have been found with this power."""
         level = self.level if level is None else level
-        last = self.distortion.iloc[-1]
+        lags = int(self.distortion["event_time"].iloc[-1]) > REFERENCE
+        last = self.distortion.iloc[-1 if lags else 0]  # without lags, the farthest lead
         where = f"event time {int(last['event_time'])}"
         return "\n".join(
             [
@@ -104,6 +107,7 @@ class PretrendPower(EffectResult):
         return draw_pretrend_power(self, ax)
 
 
+@keeps_warnings
 def pretrend_power(
     curve: HoldsCurve | EffectCurve,
     *,
@@ -147,6 +151,11 @@ def pretrend_power(
     TypeError
         If `curve` is no curve over whole event times.
 
+    Warns
+    -----
+    EstimationWarning
+        If a joint test is asked of leads whose covariance is singular.
+
     Notes
     -----
     Leads b ~ N(delta, V) with delta_t = slope (t + 1). Individual: 1 - P(|b_t| <= z se_t for all
@@ -173,6 +182,11 @@ def pretrend_power(
     level = check_level(level)
     study = leads_and_lags(curve, lags=False)
     leads = _Leads.of(study)
+    if test == "joint" and leads.rank < len(study.lead):
+        warn(
+            f"the covariance of the {len(study.lead)} leads has rank {leads.rank}: the joint test "
+            "is of that many directions; add units or clusters, or cut periods"
+        )
     pretest = _Joint(leads, level) if test == "joint" else _Individual(leads, level)
     size = 1 - pretest.passes(0.0)
     if slope is None:
@@ -372,6 +386,12 @@ class Equivalence(EffectResult):
             f"  all {len(self.leads)} leads are within {number_in_words(self.bound)} of 0 "
             f"(equivalence at {100 * self.level:.4g}%)"
         )
+
+    def plot(self, ax: Axes | None = None) -> Axes:
+        """Draw the leads and the bound that all of them keep; returns the axes."""
+        from causal.did.plots import draw_equivalence  # noqa: PLC0415 — matplotlib when used
+
+        return draw_equivalence(self, ax)
 
 
 def pretrend_equivalence(curve: HoldsCurve | EffectCurve, *, level: float = 0.95) -> Equivalence:

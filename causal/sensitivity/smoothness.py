@@ -55,6 +55,12 @@ class Frontier:
     lag_weight: NDArray[np.float64]
     cov: NDArray[np.float64]
 
+    @property
+    def least_error(self) -> float:
+        """Standard error of the estimator that cares for nothing else."""
+        w = np.concatenate([self.weight[-1], self.lag_weight])
+        return math.sqrt(max(float(w @ self.cov @ w), 0.0))
+
     def interval(
         self, estimate: NDArray[np.float64], bound: float, level: float
     ) -> tuple[float, float]:

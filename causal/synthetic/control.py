@@ -203,6 +203,8 @@ def synthetic_control(  # noqa: PLR0913 — the roles of columns and the ways to
     >>> round(synthetic_control(log, **roles).estimate, 6)
     2.0
     """
+    if isinstance(predictors, Predictor):
+        raise TypeError(f"predictors must be a list; got {predictors!r}; put it in []")
     options = _checked(
         _Options(
             predictors=tuple(predictors),
@@ -247,7 +249,8 @@ def synthetic_control(  # noqa: PLR0913 — the roles of columns and the ways to
     )
     result = _estimate(pool, aligned, fitting, options, outcome)
     unmatched = [] if space is None else unmatched_predictors(result.balance, space)
-    for message in [*_complaints(result, outcome), *unmatched]:
+    advice = _accepted(pool, options)
+    for message in [*_complaints(result, outcome, advice), *unmatched]:
         warn(message, stacklevel=3)
     return result
 
@@ -281,8 +284,8 @@ def _checked(options: _Options) -> _Options:
     clash = [name for name, chosen in against.items() if chosen] if options.predictors else []
     if clash:
         raise ValueError(
-            f"{' and '.join(clash)} match outcomes period by period and cannot be combined with "
-            "predictors; leave one of them out"
+            f"{' and '.join(clash)} {'match' if len(clash) > 1 else 'matches'} outcomes period by "
+            "period and cannot be combined with predictors; leave one of them out"
         )
     return options
 
@@ -290,10 +293,11 @@ def _checked(options: _Options) -> _Options:
 def _refuse_together(pool: DonorPool, options: _Options) -> None:
     """Raise for what is defined for one treated unit or one start only."""
     if len(np.unique(pool.first)) > 1 and (options.predictors or options.augment):
-        what = "predictors" if options.predictors else "augment='ridge'"
+        what = "predictors need" if options.predictors else "augment='ridge' needs"
         raise ValueError(
-            f"{what} need one start for all treated units; got {len(np.unique(pool.first))} "
-            "starts; leave it out, take one start at a time, or use synthetic_diff_in_diff"
+            f"{what} one start for all treated units; got {len(np.unique(pool.first))} starts; "
+            f"leave {'them' if options.predictors else 'it'} out, take one start at a time, or use "
+            "synthetic_diff_in_diff"
         )
     if pool.n_treated > 1 and options.inference == "conformal":
         raise ValueError(
@@ -473,22 +477,32 @@ def _conformal(
     )
 
 
-def _complaints(result: SyntheticControl, outcome: str) -> list[str]:
+def _accepted(pool: DonorPool, options: _Options) -> list[str]:
+    """What may be tried against a poor fit: only what these options and starts go with."""
+    if options.predictors:
+        return ["every period in place of predictors"]
+    found = [] if options.fixed_effect else ["fixed_effect=True"]
+    one_start = len(np.unique(pool.first)) == 1
+    return [*found, "augment='ridge'"] if one_start and options.augment is None else found
+
+
+def _complaints(result: SyntheticControl, outcome: str, advice: list[str]) -> list[str]:
     """What makes an estimate fragile, each with its figure."""
     found = []
+    tried = f"try {' or '.join(advice)}, or " if advice else ""
+    shifted = " or try fixed_effect=True" if "fixed_effect=True" in advice else ""
     if result.estimate == 0 and result.std_error == 0:
         found.append(f"outcome {outcome!r} is constant: the effect and its error are 0")
     if result.fit_quality > _POOR_QUALITY:
         found.append(
             f"the synthetic control of {outcome!r} misses the treated path before the start: RMSPE "
             f"{result.pre_rmspe:.3g} is {100 * result.fit_quality:.3g} % of the path's standard "
-            "deviation (25 % is asked); try fixed_effect=True or augment='ridge', or do not use it"
+            f"deviation (25 % is asked); {tried}do not use it"
         )
     if result.outside_share > _OUTSIDE:
         found.append(
             f"the treated lie above or below all donors in {100 * result.outside_share:.3g} % of "
-            "periods before the start: no weights reach them there; add donors or try "
-            "fixed_effect=True"
+            f"periods before the start: no weights reach them there; add donors{shifted}"
         )
     if result.v_spread is not None:
         low, high = result.v_spread

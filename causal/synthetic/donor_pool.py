@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -11,7 +12,7 @@ from causal.panel.adoption import shown
 from causal.panel.unit_panel import UnitPanel, warn
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping
+    from collections.abc import Mapping
 
     from numpy.typing import NDArray
 
@@ -134,15 +135,15 @@ def _named(
     panel: UnitPanel, donors: Iterable[Any], never: NDArray[np.bool_], unit: str
 ) -> NDArray[np.bool_]:
     """Mask of the donors that the caller named."""
-    if isinstance(donors, str):
+    if isinstance(donors, str) or not isinstance(donors, Iterable):
         raise TypeError(f"donors must be a list of units of {unit!r}; got {donors!r}; put it in []")
     at = {label: j for j, label in enumerate(panel.units.tolist())}
     wanted = list(donors)
     absent = [label for label in wanted if label not in at]
     if absent:
         raise ValueError(
-            f"donors must name units of {unit!r}; {shown(absent)} are not in the table; check the "
-            "labels and their type"
+            f"donors must name units of {unit!r}; {absent[:3]!r} are not in the table, which has "
+            f"{panel.units[:3].tolist()!r}; check the labels and their type"
         )
     if len(set(wanted)) < len(wanted):
         raise ValueError(f"donors must name each unit of {unit!r} once; name each once")

@@ -82,6 +82,8 @@ def placebo_in_time(
     >>> placebo_in_time(effect, log, time="week", start=9, shifts=[1, 3]).estimate.tolist()
     [0.0, 0.0]
     """
+    if np.ndim(shifts) == 0:
+        raise TypeError(f"shifts must be a list of periods; got {shifts!r}; put it in []")
     wanted = [whole_number("shifts", s, 1) for s in shifts]
     if not wanted or len(set(wanted)) < len(wanted):
         raise ValueError(f"shifts must name each placebo once, at least one; got {list(shifts)}")

@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from causal.values import JsonScalar
 
 MOST_SETS = 999
+_LEAST = 5  # placebos that a standard error rests on
 POOR_FIT = 5.0  # times the treated fit before the start: such placebos do not enter the error
 _DIGITS = 1e-8  # of the spread of paths: better fits cannot be told apart
 
@@ -97,7 +98,8 @@ def run_placebos(
     Warns
     -----
     EstimationWarning
-        If fewer than two placebos fit well enough for the standard error; all are used then.
+        If fewer than five placebos fit well enough for the standard error; all are used then. If
+        there are no more than that.
     """
     sets = placebo_sets(pool, seed)
     allowed = np.zeros((len(sets), len(pool.labels)), dtype=bool)
@@ -109,15 +111,20 @@ def run_placebos(
     table = _compare(pool, aligned, np.vstack([gap, gaps]), sets)
     fits = table["in_std_error"].to_numpy()[1:]
     n_left_out = int((~fits).sum())
-    if fits.sum() < 2:
+    if fits.sum() < min(_LEAST, len(sets)):
         warn(
             f"{n_left_out} of {len(sets)} placebos have a pre-period RMSPE above {POOR_FIT:g} "
-            "times the treated one; fewer than 2 are left, so the standard error uses all "
+            f"times the treated one; fewer than {_LEAST} are left, so the standard error uses all "
             "placebos and is likely too large",
         )
         fits = np.ones(len(sets), dtype=bool)
         table.loc[1:, "in_std_error"] = True
         n_left_out = 0
+    if len(sets) < _LEAST and gaps.any():
+        warn(
+            f"the standard error rests on only {len(sets)} placebos, and the p-value cannot be "
+            f"below {1 / (len(sets) + 1):.2g}; add donors for better ones",
+        )
     used = gaps[fits] / aligned.scale
     ratio = table["ratio"].to_numpy()
     return Placebos(

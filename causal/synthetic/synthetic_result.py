@@ -118,7 +118,7 @@ class SyntheticControl(EffectResult):
     v_spread: tuple[float, float] | None
     solver: str
 
-    def conf_int(self, level: float = 0.95) -> tuple[float, float]:
+    def conf_int(self, level: float | None = None) -> tuple[float, float]:
         """Interval of the effect: conformal where that was asked for, else from placebos.
 
         Raises
@@ -126,6 +126,7 @@ class SyntheticControl(EffectResult):
         ValueError
             If the interval is conformal and was found at another level.
         """
+        level = self._level(level)
         if self.interval is None:
             return self.effect.conf_int(level)
         if abs(level - self.level) > 1e-12:

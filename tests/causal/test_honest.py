@@ -2,6 +2,7 @@
 
 import itertools
 import json
+import warnings
 
 import numpy as np
 import pandas as pd
@@ -18,7 +19,14 @@ from dense_honest import (
 )
 from scipy import stats
 
-from causal import Effect, EffectCurve, HonestDid, honest_did
+from causal import (
+    Effect,
+    EffectCurve,
+    EstimationWarning,
+    HonestDid,
+    event_study,
+    honest_did,
+)
 from causal.sensitivity.honest import _breakdown
 from causal.sensitivity.relative_magnitude import (
     _polyhedra,
@@ -363,7 +371,8 @@ def with_cov(cov):
         (CURVE, {"at": {0: np.inf}}, ValueError, "at[0]"),
         (CURVE, {"at": {0: 0.0}}, ValueError, "other than 0"),
         (CURVE, {"at": {}}, ValueError, "other than 0"),
-        (CURVE, {"at": True}, ValueError, "True"),
+        (CURVE, {"at": True}, TypeError, "True"),
+        (CURVE, {"at": [0, 1]}, TypeError, "weights by event time such as"),
         (CURVE, {"level": 95}, ValueError, "0.95"),
     ],
 )
@@ -371,6 +380,43 @@ def test_bad_input_is_refused_with_what_to_do(curve, options, error, words):
     with pytest.raises(error) as caught:
         honest_did(curve, **options)
     assert words in str(caught.value)
+
+
+def few_units(n_units, n_treated, n_periods=20, start=14):
+    """An event study of noise."""
+    y = np.random.default_rng(3).normal(size=(n_units, n_periods))
+    unit, time = np.indices(y.shape)
+    log = pd.DataFrame({"unit": unit.ravel(), "t": time.ravel(), "y": y.ravel()})
+    log["d"] = (log["unit"] < n_treated).astype(int)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", EstimationWarning)
+        return event_study(log, outcome="y", unit="unit", time="t", treatment="d", start=start)
+
+
+@pytest.mark.parametrize(("n_units", "n_treated"), [(12, 6), (200, 10)])
+def test_smoothness_is_refused_where_units_are_no_more_than_event_times(n_units, n_treated):
+    """Noise: the weights would go where the covariance is too small by chance."""
+    study = few_units(n_units, n_treated)
+    with pytest.raises(ValueError, match=f"19 event times by a covariance that {n_treated} "):
+        honest_did(study, kind="smoothness", bound=[0])
+    assert honest_did(study, bound=[0]).frame["lower"][0] < 0
+    exact = EffectCurve(**{**study.curve.to_dict(), "n_clusters": None})
+    if n_units == 12:  # of rank 11
+        with pytest.raises(ValueError, match="the covariance is singular"):
+            honest_did(exact, kind="smoothness", bound=[0])
+
+
+def test_smoothness_warns_of_few_units_beside_event_times():
+    with pytest.warns(EstimationWarning, match="that 25 treated units or clusters tell"):
+        honest_did(few_units(50, 25), kind="smoothness", bound=[0])
+    assert honest_did(few_units(400, 200), kind="smoothness", bound=[0]).frame["lower"][0] < 0
+
+
+def test_results_answer_at_their_own_level():
+    result = honest_did(CURVE, bound=[1], level=0.8)
+    assert result.conf_int() == result.original == result.effect.conf_int(0.8)
+    assert result.conf_int(0.95) == result.effect.conf_int(0.95)
+    assert (result.to_frame()["low"][0], result.to_frame()["high"][0]) == result.original
 
 
 # --- the result -----------------------------------------------------------------------------------

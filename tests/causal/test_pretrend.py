@@ -8,7 +8,9 @@ from dense_honest import random_study, stored, study_curve
 from scipy import stats
 
 from causal import (
+    EffectCurve,
     Equivalence,
+    EstimationWarning,
     PretrendPower,
     honest_did,
     pretrend_equivalence,
@@ -193,8 +195,10 @@ def test_leads_alone_and_singular_leads_work():
     )
     root = np.array([[1.0, 0], [0, 1], [1, 1]])
     flat = study_curve([0.1, 0.2, 0.3], root @ root.T, 3)
-    for test in ("individual", "joint"):
-        assert pretrend_power(flat, test=test).power == pytest.approx(0.8, abs=1e-6)
+    assert pretrend_power(flat).power == pytest.approx(0.8, abs=1e-6)
+    with pytest.warns(EstimationWarning, match="the 3 leads has rank 2: the joint test is of that"):
+        joint = pretrend_power(flat, test="joint")
+    assert joint.power == pytest.approx(0.8, abs=1e-6)
 
 
 # --- bad input and results ------------------------------------------------------------------------
@@ -238,7 +242,20 @@ def test_results_come_back_from_json_and_draw():
     equal = pretrend_equivalence(curve)
     assert Equivalence.from_dict(json.loads(json.dumps(equal.to_dict()))) == equal
     assert f"within {equal.bound:.3g}" in equal.summary()
+    ax = equal.plot()
+    assert ax.get_xlabel() == "event time"
+    assert f"within {equal.bound:.3g}" in ax.get_legend().get_texts()[0].get_text()
     assert honest_did(curve).estimate == curve.at(0).estimate
+
+
+def test_pretrend_power_without_lags_tells_of_the_farthest_lead():
+    curve, _ = stata_curve()
+    leads = [j for j, e in enumerate(curve.index) if e < 0]
+    cut = {"index": [curve.index[j] for j in leads], "estimate": curve.estimate[leads],
+           "cov": curve.cov[np.ix_(leads, leads)]}  # fmt: skip
+    power = pretrend_power(EffectCurve(**{**curve.to_dict(), **cut}), slope=0.01)
+    farthest = min(cut["index"])
+    assert f"it adds {0.01 * (farthest + 1):.3g} at event time {farthest}" in power.summary()
 
 
 # --- simulation of panels -------------------------------------------------------------------------

@@ -18,7 +18,7 @@ from synthetic_panels import (
     weights_of,
 )
 
-from causal import EstimationWarning, SyntheticControl, synthetic_control
+from causal import EstimationWarning, Predictor, SyntheticControl, synthetic_control
 
 BEFORE = START - 1
 
@@ -42,7 +42,7 @@ def test_synthetic_control_recovers_weights_and_effect_without_noise():
     share = np.array([0.5, 0.3, 0.2, 0.0, 0.0])
     path = share @ donors
     path[BEFORE:] += np.arange(20 - BEFORE)
-    with pytest.warns(EstimationWarning, match="fewer than 2 are left"):
+    with pytest.warns(EstimationWarning, match="fewer than 5 are left"):
         found = control(np.vstack([path, donors]))
     np.testing.assert_allclose(weights_of(found, 6)[1:], share, atol=1e-6)
     np.testing.assert_allclose(found.gap.estimate[:BEFORE], 0, atol=1e-6)
@@ -256,11 +256,53 @@ def test_synthetic_control_perfect_fit_with_many_donors_is_not_unique():
     rng = np.random.default_rng(8)
     donors = rng.normal(size=(60, 20))
     path = donors[:, :].mean(axis=0)
-    with pytest.warns(EstimationWarning, match="fewer than 2 are left"):
+    with pytest.warns(EstimationWarning, match="fewer than 5 are left"):
         found = control(np.vstack([path, donors]))
     assert found.pre_rmspe < 1e-5
     assert not found.unique
     assert np.isfinite(found.placebo["ratio"]).all()
+
+
+def test_synthetic_control_error_does_not_rest_on_donors_that_fit_each_other():
+    """Two identical donors fit each other exactly, as the treated is fitted: no other placebo."""
+    rng = np.random.default_rng(1)
+    outcome = 10 + rng.uniform(0, 1, (12, 2)) @ rng.normal(size=(20, 2)).cumsum(axis=0).T
+    outcome += 0.3 * rng.normal(size=outcome.shape)
+    outcome[2] = outcome[1]
+    outcome[0] = 0.5 * outcome[3] + 0.5 * outcome[4]
+    outcome[0, BEFORE:] += 3
+    with pytest.warns(EstimationWarning, match="fewer than 5 are left"):
+        found = control(outcome)
+    assert found.estimate == pytest.approx(3)
+    assert found.std_error > 0.1
+
+
+def test_synthetic_control_warns_of_few_placebos():
+    with pytest.warns(EstimationWarning) as caught:
+        control(factor_outcomes()[:5])
+    words = "rests on only 4 placebos, and the p-value cannot be below 0.2"
+    assert words in str(caught[-1].message)
+
+
+@pytest.mark.parametrize(
+    ("options", "error", "words"),
+    [
+        ({"donors": 5}, TypeError, "donors must be a list of units of 'city'; got 5"),
+        ({"donors": [1, 2]}, ValueError, r"\[1, 2\] are not in the table, which has \['c00'"),
+        ({"predictors": Predictor("gmv")}, TypeError, "predictors must be a list"),
+        ({"penalty": np.nan}, ValueError, "penalty must be a finite number; got nan"),
+    ],
+)
+def test_synthetic_control_names_what_is_no_list_or_number(outcome, options, error, words):
+    with pytest.raises(error, match=words):
+        control(outcome, **options)
+
+
+def test_synthetic_control_answers_at_its_own_level(outcome):
+    found = control(outcome, level=0.8)
+    assert found.conf_int() == found.effect.conf_int(0.8)
+    exact = control(outcome, inference="conformal", level=0.9)
+    assert exact.conf_int() == exact.interval
 
 
 # --- the result -----------------------------------------------------------------------------------

@@ -317,7 +317,7 @@ def test_synthetic_control_refuses_predictors_ridge_and_conformal_where_starts_d
     staggered = table.assign(cohort=starts)
     for options, part in (
         ({"predictors": list(THREE)}, "predictors need one start .*synthetic_diff_in_diff"),
-        ({"augment": "ridge"}, "augment='ridge' need one start"),
+        ({"augment": "ridge"}, "augment='ridge' needs one start"),
         ({"inference": "conformal"}, "one treated unit; got 2: c00, c01"),
     ):
         with pytest.raises(ValueError, match=part):
