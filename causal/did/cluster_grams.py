@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from causal.did.absorption import rows_to_keep
+from causal.did.cohort_regressors import negative_sum
 from causal.did.conventions import cluster_factor
 
 if TYPE_CHECKING:
@@ -40,6 +41,8 @@ class ClusterGrams:
         First treated period of each cluster; -1 where its units differ.
     n_treated : int
         Clusters with treated rows.
+    negative : float
+        Sum of the negative weights of effects by cohort and period.
     """
 
     ZZ: NDArray[np.float64]
@@ -54,6 +57,7 @@ class ClusterGrams:
     exponent: int
     first: NDArray[np.int64]
     n_treated: int
+    negative: float
 
     @property
     def n_clusters(self) -> int:
@@ -106,19 +110,25 @@ def cluster_grams(panel: UnitPanel) -> ClusterGrams:
     ZZ = _period_grams(present, cluster, n_clusters)
     values, vectors = np.linalg.eigh(ZZ.sum(axis=0))
     seen = values > 1e-10 * max(values.max(), 1e-300)
+    inverse = (vectors[:, seen] / values[seen]) @ vectors[:, seen].T
+    Zx = _sums(x, cluster, n_clusters)
+    fitted = np.broadcast_to(inverse @ Zx.sum(axis=0), x.shape)
+    left = x - _beside_units(np.where(present, fitted, 0.0), present)
+    cell = panel.first[:, None] * panel.n_periods + np.arange(panel.n_periods)
     grams = ClusterGrams(
         ZZ=ZZ,
-        Zx=_sums(x, cluster, n_clusters),
+        Zx=Zx,
         Zy=_sums(y, cluster, n_clusters),
         xx=_sums((x * x).sum(axis=1, keepdims=True), cluster, n_clusters)[:, 0],
         xy=_sums((x * y).sum(axis=1, keepdims=True), cluster, n_clusters)[:, 0],
-        inverse=(vectors[:, seen] / values[seen]) @ vectors[:, seen].T,
+        inverse=inverse,
         rank=int(seen.sum()),
         n_obs=int(kept.sum()),
         singletons=singletons,
         exponent=exponent,
         first=_common_first(panel.first, cluster, n_clusters),
         n_treated=len(np.unique(cluster[treated.any(axis=1)])),
+        negative=negative_sum(cell[treated], left[treated]),
     )
     if grams.beside_periods().xx.sum() <= _NO_VARIATION * grams.xx.sum():
         raise ValueError(

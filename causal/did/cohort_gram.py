@@ -14,6 +14,7 @@ import numpy as np
 
 from causal.did.cluster_covariance import cluster_covariance
 from causal.did.conventions import covariance_details, row_factor
+from causal.did.rounding import ROUNDING, path_noise, quadratic_noise, variance_noise
 from causal.normal_equations import inverse_of_cross
 
 if TYPE_CHECKING:
@@ -101,13 +102,14 @@ def fit_cohorts(
     """
     m_, at_ = several_rows(m, at)
     present = m_.present
-    Z, of = _projected(regressors, at_, present)
+    observed = np.flatnonzero(present.any(axis=0))
+    Z, of = _projected(regressors, at_, present, observed[1:])
     path, scale = _scaled(m_, present)
     n = m_.n.astype(np.float64)
     by_design = np.bincount(of, n, len(Z))
     grams = Z.transpose(0, 2, 1) @ Z
     k_all = Z.shape[2]
-    periods = [f"period {label}" for label in m.times.labels[1:]]
+    periods = [f"period {m.times.labels[j]}" for j in observed[1:]]
     bread = _inverse(np.einsum("u,ukl->kl", by_design, grams), [*periods, *names])
     mean = np.zeros((len(Z), Z.shape[1]))
     np.add.at(mean, of, n[:, None] * path)
@@ -125,6 +127,8 @@ def fit_cohorts(
         cov, df, n_clusters = _covariance(
             m_, Z, of, bread, grams, residual, scale, covariance, n_obs, k, k_reg, contrasts
         )
+        seen = _beyond_rounding(m_, weights, of, residual, scale)
+        cov = cov * np.outer(seen, seen)
     return GramFit(
         moments=m_,
         names=tuple(names),
@@ -156,13 +160,19 @@ def several_rows(m: PanelMoments, at: NDArray[np.int64]) -> tuple[PanelMoments, 
 
 
 def _projected(
-    regressors: NDArray[np.float64], at: NDArray[np.int64], present: NDArray[np.bool_]
+    regressors: NDArray[np.float64],
+    at: NDArray[np.int64],
+    present: NDArray[np.bool_],
+    dummies: NDArray[np.int64],
 ) -> tuple[NDArray[np.float64], NDArray[np.int64]]:
-    """Designs (U, T, T-1+K) off a constant over the periods of a pattern, and each group's."""
+    """Designs (U, T, P+K) off a constant over the periods of a pattern, and each group's.
+
+    dummies : the P periods that have one; those in which nobody has a row are no parameters
+    """
     t = present.shape[1]
     key = np.column_stack([at, np.packbits(present, axis=1)])
     _, some, of = np.unique(key, axis=0, return_index=True, return_inverse=True)
-    periods = np.broadcast_to(np.eye(t)[:, 1:], (len(some), t, t - 1))
+    periods = np.broadcast_to(np.eye(t)[:, dummies], (len(some), t, len(dummies)))
     Z = np.concatenate([periods, regressors[at[some]]], axis=2)
     here = present[some][:, :, None]
     Z = np.where(here, Z, 0.0)
@@ -172,9 +182,12 @@ def _projected(
 
 def _scaled(m: PanelMoments, present: NDArray[np.bool_]) -> tuple[NDArray[np.float64], float]:
     """Mean paths off their unit's mean, in powers of two of their size, and that power."""
-    level = (m.mean - m.mean[:1, :1]) * present  # first the offset: it would cost digits
+    offset = m.mean[0, present[0].argmax()]  # first it goes: it would cost digits
+    level = (m.mean - offset) * present
     path = (level - level.sum(axis=1, keepdims=True) / present.sum(axis=1)[:, None]) * present
     size = float(np.abs(path).max())
+    if size <= path_noise(m):
+        path, size = np.zeros_like(path), 0.0
     if m.cross is not None:
         size = max(size, float(np.sqrt(np.einsum("gtt->gt", m.cross).max())))
     scale = float(np.ldexp(1.0, int(np.frexp(size)[1]))) if size > 0 else 1.0
@@ -250,6 +263,30 @@ def _covariance(
     return cov[-k_reg:, -k_reg:] * scale * scale, df, n_clusters
 
 
+def _beyond_rounding(
+    m: PanelMoments,
+    weights: NDArray[np.float64],
+    of: NDArray[np.int64],
+    residual: NDArray[np.float64],
+    scale: float,
+) -> NDArray[np.bool_]:
+    """Whether the scores of each coefficient vary by more than the rounding of paths."""
+    size = np.abs(weights)
+    noise = variance_noise(m, size.sum(axis=1)[of], path_noise(m) / scale)
+    mean = np.einsum("gt,gtk->gk", residual, weights[of])
+    if m.cluster is not None:
+        code, n_clusters = m.cluster_codes()
+        sums = np.zeros((n_clusters, weights.shape[2]))
+        np.add.at(sums, code, m.n[:, None] * mean)
+        return np.asarray((sums * sums).sum(axis=0) > noise)
+    found = m.n @ mean**2
+    for g, Q in enumerate([] if m.cross is None else m.cross):
+        w = weights[of[g]].T
+        found = found + np.einsum("kt,kt->k", w @ (Q / scale / scale), w)
+        noise += quadratic_noise(m, size[of[g]].T / scale, g)
+    return np.asarray(found > noise)
+
+
 def _share_of_unit(present: NDArray[np.bool_]) -> NDArray[np.float64]:
     """What each observed period counts in a unit's mean, (G, T)."""
     return np.asarray(present / present.sum(axis=1, keepdims=True))
@@ -264,7 +301,7 @@ def _row_covariance(
     n_obs: int,
     k_all: int,
 ) -> tuple[NDArray[np.float64], float, None, int]:
-    """HC1: rows are independent, and every unit's level counts."""
+    """HC1: rows are independent, and every unit's level counts; what is rounding is 0."""
     if m.cross is None:
         raise ValueError(
             "covariance='HC1' takes rows as independent, and moments by cluster have none; leave "
@@ -274,5 +311,8 @@ def _row_covariance(
     off = m.present[:, :, None] * (np.eye(len(m.times)) - _share_of_unit(m.present)[:, None, :])
     own = np.einsum("gts,gsr,gtr->gt", off, m.cross / scale / scale, off, optimize=True)
     square = own + m.n[:, None] * residual**2
+    noise = (np.abs(off) @ np.sqrt(np.einsum("gtt->gt", m.cross))[:, :, None])[:, :, 0] / scale
+    noise = ROUNDING * noise**2 + m.n[:, None] * (path_noise(m) / scale) ** 2
+    square = np.where(square > noise, square, 0.0)
     meat = np.einsum("gtk,gt,gtl->kl", weights[of], square, weights[of])
     return row_factor(n_obs, k) * meat * scale * scale, float(n_obs - k), None, k

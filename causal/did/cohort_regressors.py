@@ -14,7 +14,9 @@ if TYPE_CHECKING:
 
     from causal.did.cohort_gram import GramFit
     from causal.panel.cohort_moments import PanelMoments
+    from causal.panel.times import Times
 
+_NO_WEIGHT = 1e-9  # sum of negative weights that is none
 _COMPOSITION = 0.2  # share by which the units behind event times may vary
 
 
@@ -63,8 +65,26 @@ def negative_weight(fit: GramFit) -> float:
     weight = m.n[:, None] * fit.weights[fit.of][:, :, 0]
     on = treated_cells(m.first, len(m.times)) & m.present
     key = m.first[:, None] * len(m.times) + np.arange(len(m.times))[None, :]
-    cells = np.bincount(key[on], weight[on])
-    return float(cells[cells < -1e-12 * np.abs(cells).sum()].sum())
+    return negative_sum(key[on], weight[on])
+
+
+def negative_sum(cell: NDArray[np.int64], weight: NDArray[np.float64]) -> float:
+    """Sum of the negative ones of weights by cell, over the sum of all; 0 what is rounding."""
+    cells = np.bincount(cell, weight)
+    return float(cells[cells < -1e-12 * np.abs(cells).sum()].sum() / cells.sum())
+
+
+def warn_of_weights(times: Times, first: NDArray[np.int64], negative: float) -> None:
+    """Say that effects of several cohorts get negative weights, where they do."""
+    if negative > -_NO_WEIGHT:
+        return
+    cohorts = np.unique(first[(first > 0) & (first < len(times))])
+    warn(
+        f"treatment starts at {len(cohorts)} times ({shown([times.labels[f] for f in cohorts])}): "
+        "two-way fixed effects compare with treated units; the negative weights of effects sum to "
+        f"{negative:.3g}; use group_time_effects, or event_study to look at them",
+        stacklevel=5,
+    )
 
 
 def contamination(fit: GramFit, event: int, reference: int) -> float:

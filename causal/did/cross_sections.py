@@ -25,7 +25,7 @@ from causal.moments import group_moments
 from causal.panel.adoption import declared, shown
 from causal.panel.cohort_moments import PanelMoments
 from causal.panel.open_moments import warn_constant
-from causal.panel.times import Times, read_time_column
+from causal.panel.times import Times, plain, read_time_column
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -226,8 +226,8 @@ def _begin(times: Times, start: Any) -> int:  # noqa: ANN401 — a time
     at = times.index_of(start, "start")
     if at == 0:
         raise ValueError(
-            f"start must leave observed times before it; got {start!r}, the first of them; name a "
-            "later one, or add earlier rows"
+            f"start must leave observed times before it; got {plain(start)!r}, the first of them; "
+            "name a later one, or add earlier rows"
         )
     return at
 

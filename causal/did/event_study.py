@@ -11,6 +11,7 @@ import numpy as np
 from causal.distributions import wald_test
 from causal.effect import Effect, EffectCurve, WaldTest
 from causal.effect_result import EffectResult
+from causal.panel.unit_panel import warn
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -59,8 +60,23 @@ class EventStudy(EffectResult):
         return honest_did(self, **options)
 
     def cumulative(self) -> EffectCurve:
-        """Sum of the effects from event time 0 up to each event time, in units of the outcome."""
+        """Sum of the effects from event time 0 up to each event time, in units of the outcome.
+
+        Raises
+        ------
+        ValueError
+            If an event time between them was not estimated.
+        """
         after = event_times(self.curve) >= 0
+        there = event_times(self.curve)[after]
+        missing = np.setdiff1d(np.arange(there.max() + 1), there)
+        if len(missing):
+            end = missing[0] - 1
+            stop = f"end the window (or horizon) at {end}" if end >= 0 else "use the curve itself"
+            raise ValueError(
+                "cumulative effects need every event time from 0 on; not estimated: "
+                f"{', '.join(map(str, missing))}; {stop}"
+            )
         add = np.tril(np.ones((int(after.sum()),) * 2))
         return replace(
             self.curve,
@@ -118,6 +134,11 @@ def event_study_result(
     before = e < 0
     if pretrend is None and np.diag(cov)[before].any():  # without spread there is no test
         pretrend = wald_test(points[before], cov[np.ix_(before, before)], df)
+    if pretrend is not None and pretrend.df < before.sum():
+        warn(
+            f"the covariance of the {before.sum()} effects before the start has rank {pretrend.df}:"
+            " the joint test is of that many directions; add units or clusters, or cut periods"
+        )
     if reference is not None:
         e, points = np.append(e, reference), np.append(points, 0.0)
         cov = np.pad(cov, (0, 1))

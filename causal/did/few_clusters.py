@@ -10,6 +10,7 @@ import numpy as np
 
 from causal.did.cluster_draws import ClusterDraws, Multiplier, label_draws, wild_draws
 from causal.did.cluster_grams import ClusterGrams, cluster_grams
+from causal.did.cohort_regressors import warn_of_weights
 from causal.did.conventions import covariance_details
 from causal.effect import Effect
 from causal.effect_result import EffectResult
@@ -179,7 +180,8 @@ def few_cluster_test(  # noqa: PLR0913 — columns, treatment and choices, each 
     -----
     EstimationWarning
         If fewer than 5 clusters are treated (wild), or the least p-value that there can be is
-        above 1 - level: then the interval is infinite.
+        above 1 - level: then the interval is infinite; if two-way fixed effects give effects of
+        several cohorts negative weights.
 
     Notes
     -----
@@ -231,6 +233,7 @@ def few_cluster_test(  # noqa: PLR0913 — columns, treatment and choices, each 
     else:
         draws = label_draws(grams, n_draws=draws_asked, seed=seed)
     _warn(grams, draws, level)
+    warn_of_weights(panel.times, panel.first, grams.negative)
     return _result(_effect(grams, draws), grams, draws, null, level)
 
 

@@ -19,6 +19,7 @@ from causal.did.cohort_regressors import (
     treatment_regressor,
     units_by_event_time,
     warn_composition,
+    warn_of_weights,
     without_always,
 )
 from causal.did.conventions import warn_few_clusters
@@ -26,9 +27,10 @@ from causal.did.counterfactual import with_baseline
 from causal.did.event_study import EventStudy, event_study_result
 from causal.effect import Effect
 from causal.frame import Table, check_one_of, listed
-from causal.panel.adoption import SwitchOffError
+from causal.panel.adoption import SwitchOffError, adoption_column, refuse_unreached
 from causal.panel.open_moments import open_panel, warn_if_constant
 from causal.panel.said import keeps_warnings
+from causal.panel.times import plain
 from causal.panel.unit_panel import UnitPanel, warn
 
 if TYPE_CHECKING:
@@ -117,8 +119,8 @@ def diff_in_diff(
     Warns
     -----
     EstimationWarning
-        With several cohorts (TWFE may weigh effects negatively: the sum is shown), below 30
-        clusters or 5 treated ones, always-treated units among the controls.
+        With several cohorts some of whose effects get negative weights (their sum is shown), below
+        30 clusters or 5 treated ones, always-treated units among the controls.
 
     Notes
     -----
@@ -224,6 +226,8 @@ def twfe(m: PanelMoments, covariance: PanelCovariance) -> Effect:
 
 def fit_treatment(m: PanelMoments, covariance: PanelCovariance) -> GramFit:
     """TWFE with the 0/1 treatment."""
+    reached = (m.first > 0)[:, None] & treated_cells(m.first, len(m.times)) & m.present
+    refuse_unreached(adoption_column(m.columns), reached)
     X, at = treatment_regressor(m)
     return fit_cohorts(m, X, at, ["treatment"], covariance)
 
@@ -231,13 +235,7 @@ def fit_treatment(m: PanelMoments, covariance: PanelCovariance) -> GramFit:
 def warn_of_twfe(m: PanelMoments, fit: GramFit, covariance: PanelCovariance) -> None:
     """What makes a TWFE coefficient fragile: cohorts, always treated, few clusters."""
     if n_cohorts(m) > 1:
-        share = negative_weight(fit)
-        warn(
-            f"treatment starts at {n_cohorts(m)} times ({cohort_words(m)}): two-way fixed effects "
-            f"compare with treated units; the negative weights of effects sum to {share:.3g}; use "
-            "group_time_effects",
-            stacklevel=5,
-        )
+        warn_of_weights(m.times, m.first, negative_weight(fit))
     always = m.first == 0
     if always.any():
         warn(
@@ -369,7 +367,7 @@ def events_of(
         since = event_time(m.first, len(m.times))
         treated = (m.first < len(m.times))[:, None]
     seen = np.unique(since[treated & m.present])
-    return m, without_reference(seen, reference)
+    return m, without_reference(seen, reference, adoption_column(m.columns))
 
 
 def check_window(window: tuple[int, int], reference: int) -> tuple[int, int]:
@@ -379,17 +377,20 @@ def check_window(window: tuple[int, int], reference: int) -> tuple[int, int]:
     low, high = (int(e) for e in window)
     if not low <= reference < 0 <= high:
         raise ValueError(
-            f"window must hold the reference {reference} and the start 0; got {tuple(window)}; "
+            f"window must hold the reference {reference} and the start 0; got {(low, high)}; "
             "widen it"
         )
     return low, high
 
 
-def without_reference(seen: NDArray[np.int64], reference: int) -> NDArray[np.int64]:
-    """Observed event times other than the reference."""
+def without_reference(
+    seen: NDArray[np.int64], reference: int, column: str = "treatment"
+) -> NDArray[np.int64]:
+    """Observed event times other than the reference; `column` says who is treated."""
+    refuse_unreached(column, seen >= 0)
     if reference not in seen or reference >= 0:
         raise ValueError(
-            f"reference must be an observed event time before the start; got {reference!r}; "
+            f"reference must be an observed event time before the start; got {plain(reference)!r}; "
             f"treated units have {seen[seen < 0].tolist()}; name one of them, or widen the window"
         )
     return np.asarray(seen[seen != reference])

@@ -8,11 +8,15 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from causal.did.absorbed_fit import AbsorbedFit, absorbed_least_squares
-from causal.did.cohort_regressors import event_time, warn_composition
+from causal.did.cohort_regressors import (
+    event_time,
+    negative_sum,
+    warn_composition,
+    warn_of_weights,
+)
 from causal.did.conventions import warn_few_clusters
 from causal.did.regression import check_window, finished, without_reference
 from causal.effect import Effect
-from causal.panel.adoption import shown
 from causal.panel.unit_panel import UnitPanel, warn
 from causal.sandwich import cluster_sums
 
@@ -38,15 +42,7 @@ def twfe_of_rows(
         residual, kept = fit.X[:, 0], on[fit.kept]
         root = np.ones(len(kept)) if rows.weight is None else np.sqrt(rows.weight[fit.kept])
         share = residual * root * kept
-        cells = np.bincount(rows.cell[fit.kept], share)
-        negative = float(cells[cells < 0].sum() / cells.sum())
-        warn(
-            f"treatment starts at {len(cohorts)} times "
-            f"({shown([panel.times.labels[f] for f in cohorts])}): two-way fixed effects compare "
-            f"with treated units; the negative weights of effects sum to {negative:.3g}; use "
-            "group_time_effects, or event_study to look at them",
-            stacklevel=4,
-        )
+        warn_of_weights(panel.times, panel.first, negative_sum(rows.cell[fit.kept], share))
     always = int((panel.first == 0).sum())
     if always:
         warn(

@@ -19,6 +19,7 @@ from causal.frame import Table, check_one_of
 from causal.panel.adoption import shown
 from causal.panel.open_moments import open_moments, warn_if_constant
 from causal.panel.said import keeps_warnings
+from causal.panel.times import plain
 from causal.panel.unit_panel import warn
 from causal.values import finite
 
@@ -37,6 +38,7 @@ __all__ = ["StratifiedDid", "stratified_did"]
 Weights = Literal["treated", "population", "inverse_variance"] | Mapping[Any, float]
 
 _FEW = 5  # units of a stratum below which its error is not to be trusted
+_COVARIANCE_WORDS = ("covariance", "k", "n_clusters", "df", "singletons_dropped", "outcome")
 _CHOICES = ("treated", "population", "inverse_variance")
 _ASSUMES = (
     "within each stratum, treated and controls would have moved in parallel without treatment; the "
@@ -144,7 +146,8 @@ def stratified_did(
     ------
     ValueError
         As in `diff_in_diff`; if a stratum has no treated or no control unit, or weights miss a
-        stratum, name an unknown one, or do not sum to 1.
+        stratum, name an unknown one, or do not sum to 1; for inverse variance, if a
+        stratum has none.
 
     Notes
     -----
@@ -276,7 +279,16 @@ class _Chosen:
             given = np.array([float(weights[label]) for label in m.strata])
             return cls("by stratum, as given", given, none)
         if weights == "inverse_variance":
-            precision = 1 / np.diag(parts.cov)[:k]
+            variance = np.diag(parts.cov)[:k]
+            exact = [m.strata[j] for j in np.flatnonzero(variance <= 0)]
+            if exact:
+                raise ValueError(
+                    f"weights='inverse_variance' needs a variance above 0 in every stratum; "
+                    f"{shown(exact)} of {m.columns['stratum']!r} has none (its outcomes do not "
+                    "vary, or are fitted exactly); use weights='treated' or 'population', or join "
+                    "it with another"
+                )
+            precision = 1 / variance
             name = "by stratum, inverse variance (changes the estimand)"
             return cls(name, precision / precision.sum(), none)
         counted = np.ones(len(m), dtype=bool)
@@ -348,6 +360,7 @@ def _result(m: PanelMoments, parts: _Parts, chosen: _Chosen, pooled: Effect) -> 
         std_error=math.sqrt(max(gap_variance, 0.0)),
         estimand="pooled minus stratified",
         **common,
+        details={n: v for n, v in details.items() if n in _COVARIANCE_WORDS},
     )
     return StratifiedDid(
         effect=effect,
@@ -369,7 +382,8 @@ def _check_weights(weights: Weights, strata: tuple[JsonScalar, ...], name: str) 
     if missing or unknown:
         raise ValueError(
             f"weights must name every stratum of {name!r} and no other; missing "
-            f"{missing[:3]}, unknown {unknown[:3]}; it has {list(strata)[:10]}; set one for each"
+            f"{missing[:3]}, unknown {[plain(v) for v in unknown[:3]]}; it has "
+            f"{list(strata)[:10]}; set one for each"
         )
     values = [finite(f"weights[{label!r}]", weights[label]) for label in strata]
     if min(values) < 0 or abs(sum(values) - 1) > 1e-8:

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import pandas as pd
 
+from causal.did.cohort_gram import several_rows
 from causal.did.cohort_regressors import treated_clusters
 from causal.did.conventions import warn_few_clusters
 from causal.did.regression import fit_treatment
@@ -116,11 +117,14 @@ def triple_diff(
         raise ValueError(
             f"eligible {eligible!r} must be 0 and 1; it has {list(m.strata)[:5]}; convert it first"
         )
-    return _between_units(m, eligible)
+    return _between_units(several_rows(m, m.first)[0], eligible, m.n_units)
 
 
-def _between_units(m: PanelMoments, eligible: str) -> Effect:
-    """Two estimates, of eligible units and of the others."""
+def _between_units(m: PanelMoments, eligible: str, n_units: int) -> Effect:
+    """Two estimates, of eligible units and of the others.
+
+    n_units : before those of a single row were left out
+    """
     fits: list[GramFit] = []
     sums = []
     code = None
@@ -142,7 +146,7 @@ def _between_units(m: PanelMoments, eligible: str) -> Effect:
             score = np.sum(fit.weights[fit.of][:, :, 0] * fit.residual, axis=1)
             found = np.bincount(code[mine], part.n * score, code.max() + 1)
             sums.append(found.astype(np.float64))
-    variance = sum(float(f.cov[0, 0]) for f in fits)
+    variance = sum(max(float(f.cov[0, 0]), 0.0) for f in fits)
     n_clusters = sum(f.n_clusters or 0 for f in fits)
     if code is not None:
         n_clusters = int(code.max()) + 1
@@ -154,6 +158,7 @@ def _between_units(m: PanelMoments, eligible: str) -> Effect:
     warn_few_clusters(n_clusters, treated_clusters, stacklevel=4)
     n_obs = sum(f.n_obs for f in fits)
     details = {**fits[1].details(), "n_clusters": n_clusters, "df": float(n_clusters - 1)}
+    details["singletons_dropped"] = n_units - m.n_units
     return Effect(
         estimate=float(fits[1].coef[0] - fits[0].coef[0]),
         std_error=math.sqrt(max(variance, 0.0)),
@@ -169,7 +174,7 @@ def _between_units(m: PanelMoments, eligible: str) -> Effect:
 def _ratio(fit: GramFit, sums: NDArray[np.float64]) -> float:
     """Root of the small-sample factor of a fit: its variance over its sum of squared scores."""
     raw = float(sums @ sums)
-    return math.sqrt(float(fit.cov[0, 0]) / raw) if raw > 0 else 1.0
+    return math.sqrt(max(float(fit.cov[0, 0]), 0.0) / raw) if raw > 0 else 1.0
 
 
 def _both_kinds_in_units(table: Table, unit: str, eligible: str) -> bool:

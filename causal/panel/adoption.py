@@ -7,9 +7,11 @@ from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 
-from causal.panel.times import as_labels
+from causal.panel.times import as_labels, plain
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
     from numpy.typing import NDArray
 
     from causal.panel.times import Times
@@ -37,6 +39,17 @@ class Adoption:
     start: Any = None
     never: Any = None
     treated: Any = None
+
+    @property
+    def column(self) -> str:
+        """The column that says who is treated, for messages."""
+        return adoption_column({"cohort": self.cohort, "treatment": self.treatment})
+
+
+def adoption_column(columns: Mapping[str, Any]) -> str:
+    """Of columns by role, the one that says who is treated, for messages."""
+    found = [f"{role} {columns[role]!r}" for role in ("cohort", "treatment") if columns.get(role)]
+    return found[0] if found else "treated"
 
 
 def declared(
@@ -107,8 +120,8 @@ def first_by_cohort(
         is_never = levels == times.comparable(said.never, "never")
         if missing and is_never.any():
             raise ValueError(
-                f"{name} must say never treated in one way; it holds both {said.never!r} and "
-                "missing values; replace one of them"
+                f"{name} must say never treated in one way; it holds both {plain(said.never)!r} "
+                "and missing values; replace one of them"
             )
         position[is_never] = len(times)
     elif missing and kind == "number" and (levels == 0).any() and times.values[0] > 0:
@@ -158,8 +171,8 @@ def first_by_label(said: Adoption, times: Times, units: NDArray[Any]) -> NDArray
     absent = [label for label in wanted if label not in at]
     if absent:
         raise ValueError(
-            f"treated must name units of {said.unit!r}; {absent[:3]} are not in the table; it has "
-            f"{units[:5].tolist()}; check the label and its type"
+            f"treated must name units of {said.unit!r}; {[plain(v) for v in absent[:3]]} are not "
+            f"in the table; it has {units[:5].tolist()}; check the label and its type"
         )
     first = np.full(len(units), len(times), dtype=np.int64)
     first[[at[label] for label in wanted]] = started(said, times)
@@ -209,8 +222,8 @@ def started(said: Adoption, times: Times) -> int:
     at = times.index_of(said.start, "start")
     if at == 0:
         raise ValueError(
-            f"start must leave at least one period before it; got {said.start!r}, the first "
-            "observed time; add earlier rows or name a later start"
+            f"start must leave at least one period before it; got {plain(said.start)!r}, the "
+            "first observed time; add earlier rows or name a later start"
         )
     return at
 
@@ -222,15 +235,34 @@ def _kinds(kind: str, wanted: str) -> str:
     return "convert it"
 
 
-def check_adoption(first: NDArray[np.int64], times: Times, *, unit: str) -> None:
+def check_adoption(
+    first: NDArray[np.int64],
+    last: NDArray[np.int64],
+    times: Times,
+    *,
+    unit: str | None,
+    column: str,
+) -> None:
     """Raise unless some units are treated after a period of their own and others are not yet.
+
+    Parameters
+    ----------
+    first, last : int64 arrays (n,)
+        First treated position, and that of the last row.
+    times : Times
+    unit : str, optional
+        Column of the units; None where rows have none.
+    column : str
+        What says who is treated, as `adoption_column` has it.
 
     Raises
     ------
     ValueError
-        If nobody is treated, nobody has a period before treatment, or nobody is a control.
+        If nobody is treated, nobody has a period before treatment, nobody is a control, or no
+        treated unit has a row from its start on.
     """
     n_periods = len(times)
+    one, of = ("row", "") if unit is None else ("unit", f" of {unit!r}")
     if n_periods < 2:
         raise ValueError(
             f"before and after need at least two periods; the table has only {times.labels[0]!r}; "
@@ -238,8 +270,8 @@ def check_adoption(first: NDArray[np.int64], times: Times, *, unit: str) -> None
         )
     if (first == n_periods).all():
         raise ValueError(
-            f"at least one unit must be treated at an observed time; none of the {len(first)} "
-            f"units of {unit!r} is; check the treatment's column"
+            f"at least one {one} must be treated at an observed time; none of the {len(first)} "
+            f"{one}s{of} is; check the treatment's column"
         )
     if (first[first < n_periods] == 0).all():
         raise ValueError(
@@ -248,10 +280,25 @@ def check_adoption(first: NDArray[np.int64], times: Times, *, unit: str) -> None
         )
     if (first == first[0]).all():
         raise ValueError(
-            f"at least one unit must be a control; all {len(first)} units of {unit!r} are treated "
-            f"from {as_labels(times.values[first[:1]])[0]!r} on; add units that are treated later "
-            "or never"
+            f"at least one {one} must be a control; all {len(first)} {one}s{of} are treated from "
+            f"{as_labels(times.values[first[:1]])[0]!r} on; add {one}s that are treated later or "
+            "never"
         )
+    refuse_unreached(column, (first > 0) & (last >= first))
+
+
+def refuse_unreached(column: str, treated_rows: NDArray[np.bool_]) -> None:
+    """Raise if there are no treated rows."""
+    if not treated_rows.any():
+        raise ValueError(
+            f"{column} must start while treated units have rows; no treated unit that is left has "
+            "a row from its start on; add their later rows, or correct the start"
+        )
+
+
+def last_rows(present: NDArray[np.bool_]) -> NDArray[np.int64]:
+    """Position of the last row of each unit, from who has rows when (N, T)."""
+    return np.asarray(present.shape[1] - 1 - present[:, ::-1].argmax(axis=1))
 
 
 def shown(values: Any) -> str:  # noqa: ANN401 — a sequence or an array

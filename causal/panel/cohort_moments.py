@@ -13,7 +13,7 @@ import numpy as np
 import pandas as pd
 
 from causal.frame import Table, check_one_of, in_memory_rows
-from causal.panel.adoption import check_adoption, shown
+from causal.panel.adoption import check_adoption, last_rows, shown
 from causal.panel.times import Times
 from causal.panel.unit_panel import (
     Aggregate,
@@ -410,7 +410,13 @@ def moments_of(
         )
         panel = panel.select(np.asarray(~gappy))
     if check:
-        check_adoption(panel.first, panel.times, unit=asked.said.unit)
+        check_adoption(
+            panel.first,
+            last_rows(panel.present),
+            panel.times,
+            unit=asked.said.unit,
+            column=asked.said.column,
+        )
     code, at, present = _grouped(panel)
     n, mean, cross = _centred(panel, code, len(at))
     return PanelMoments(

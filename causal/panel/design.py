@@ -10,7 +10,8 @@ import numpy as np
 import pandas as pd
 
 from causal.did.cohort_regressors import treated_cells
-from causal.panel.unit_panel import UnitPanel, read_panel
+from causal.panel.adoption import last_rows
+from causal.panel.unit_panel import Aggregate, UnitPanel, read_panel
 from causal.values import known_fields
 
 if TYPE_CHECKING:
@@ -149,6 +150,7 @@ def panel_design(
     cluster: str | None = None,
     stratum: str | None = None,
     exposure: str | None = None,
+    aggregate: Aggregate = None,
 ) -> PanelDesign:
     """Look before you estimate: what the panel holds, and which methods it supports.
 
@@ -165,6 +167,8 @@ def panel_design(
     exposure : str, optional
         Number >= 0 of each row: how much of what a unit met was treated (the share of a viewer's
         streamers with the feature, say). Controls with exposure after the start are not untouched.
+    aggregate : {"mean", "sum"}, optional
+        What to do with several rows of a unit in a period; by default they raise.
 
     Returns
     -------
@@ -204,6 +208,7 @@ def panel_design(
         cluster=cluster,
         stratum=stratum,
         covariates=[] if exposure is None else [exposure],
+        aggregate=aggregate,
         check=False,
     )
     share = None if exposure is None else _exposed(panel, exposure)
@@ -279,7 +284,9 @@ def _methods(panel: UnitPanel) -> pd.DataFrame:
     treated = int(((panel.first > 0) & (panel.first < t)).sum())
     controls = int((panel.first == t).sum())
     before = int(starts.min()) if len(starts) else 0
-    nobody = "" if len(starts) else "nobody is treated after an observed period"
+    reached = (panel.first > 0) & (last_rows(panel.present) >= panel.first)
+    nobody = "" if reached.any() else "no treated unit has a row from its start on"
+    nobody = nobody if len(starts) else "nobody is treated after an observed period"
     alone = "" if never or len(starts) > 1 else "no unit is left as a control"
     several = (
         "" if len(starts) < 2 else f"treatment starts at {len(starts)} times: TWFE mixes effects"
@@ -317,26 +324,29 @@ def _warnings(
     starts, n = np.unique(panel.first[(panel.first > 0) & (panel.first < t)], return_counts=True)
     always = int((panel.first == 0).sum())
     if always:
-        found.append(f"{always} always-treated units have no period before treatment")
+        units = "unit has" if always == 1 else "units have"
+        found.append(f"{always} always-treated {units} no period before treatment")
     small = [str(panel.times.labels[s]) for s, k in zip(starts, n, strict=True) if k < _FEW]
     if small:
         found.append(f"cohorts of fewer than {_FEW} units: {', '.join(small[:5])}")
     if n_clusters < _FEW_CLUSTERS:
-        found.append(f"{n_clusters} clusters: use covariance='CR2' or few_cluster_test")
+        clusters = "cluster" if n_clusters == 1 else "clusters"
+        found.append(f"{n_clusters} {clusters}: use covariance='CR2' or few_cluster_test")
     if not panel.balanced:
         found.append(f"{100 * (1 - panel.present.mean()):.3g}% of cells have no row")
     gaps = panel.times.gaps()
     if gaps:
-        found.append(f"times skip periods in {len(gaps)} places, e.g. {gaps[0][0]} to {gaps[0][1]}")
+        places = "place" if len(gaps) == 1 else "places"
+        found.append(
+            f"times skip periods in {len(gaps)} {places}, e.g. {gaps[0][0]} to {gaps[0][1]}"
+        )
     if exposed:
         found.append(
             f"{100 * exposed:.3g}% of control units are exposed to treatment: they are no clean "
             "controls; see dual-sided and time-slice designs"
         )
     if by_stratum and max(by_stratum.values()) - min(by_stratum.values()) > 0.1:
-        found.append(
-            "treated shares differ by stratum: estimate in each and average (stratified_did)"
-        )
+        found.append("treated shares differ by stratum: estimate in each and average the effects")
     looks = _looks_randomised(panel)
     if looks:
         found.append(looks)

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from causal.frame import Table, in_memory_rows
-from causal.panel.adoption import check_adoption
+from causal.panel.adoption import adoption_column, check_adoption, last_rows
 from causal.panel.cohort_moments import (
     MOST_PATTERNS,
     PanelMoments,
@@ -15,6 +15,7 @@ from causal.panel.cohort_moments import (
     moments_of,
     n_patterns,
 )
+from causal.panel.times import plain
 from causal.panel.unit_panel import UnitPanel, panel_columns, read_columns_of, warn, warn_gaps
 
 if TYPE_CHECKING:
@@ -40,20 +41,31 @@ def open_panel(table: Table | PanelMoments, **columns: Any) -> PanelMoments | Un
     """
     if isinstance(table, PanelMoments):
         known = _known(table, columns)
-        check_adoption(known.first, known.times, unit=str(known.columns["unit"]))
+        _check_adoption(known)
         return known
     asked = panel_columns(table, **columns)
     rows_needed = bool(asked.covariates or asked.numeric or asked.weight)
     if in_memory_rows(table) is None and not rows_needed:
         found = engine_moments(table, asked)
         if found is not None:
-            check_adoption(found.first, found.times, unit=asked.said.unit)
+            _check_adoption(found)
             warn_gaps(found.times, asked.time, stacklevel=5)
             return found
     panel = read_columns_of(table, asked)
     if rows_needed or n_patterns(panel.present) > MOST_PATTERNS:
         return panel
     return moments_of(panel, asked)
+
+
+def _check_adoption(m: PanelMoments) -> None:
+    """Raise unless some units are treated and others are not yet, each with rows."""
+    check_adoption(
+        m.first,
+        last_rows(m.present),
+        m.times,
+        unit=str(m.columns["unit"]),
+        column=adoption_column(m.columns),
+    )
 
 
 def open_moments(table: Table | PanelMoments, **columns: Any) -> PanelMoments:  # noqa: ANN401 — as in read_panel
@@ -107,7 +119,8 @@ def _known(moments: PanelMoments, columns: Mapping[str, Any]) -> PanelMoments:
             made = "without it" if known is None else f"with {known!r}"
             raise ValueError(
                 f"panel moments must be read with the same {role}; they were made {made}, and "
-                f"{value!r} is asked; read them with panel_moments({role}={value!r}, ...)"
+                f"{plain(value)!r} is asked; read them with "
+                f"panel_moments({role}={plain(value)!r}, ...)"
             )
     if moments.cluster is not None and columns.get("cluster") is None:
         name = moments.columns["cluster"]

@@ -109,7 +109,9 @@ class Times:
                 do = "the times have no zone: leave it out" if zoned else do
             except ValueError:
                 pass
-        raise TypeError(f"{role} must be a time like {self.labels[0]!r}; got {value!r}; {do}")
+        raise TypeError(
+            f"{role} must be a time like {self.labels[0]!r}; got {plain(value)!r}; {do}"
+        )
 
     def position(self, value: object, role: str) -> int:
         """Position of the first observed time at or after `value`; `len(self)` after the last."""
@@ -128,8 +130,8 @@ class Times:
         if at == len(self) or self.values[at] != wanted:
             near = self.labels[max(at - 2, 0) : at + 2]
             raise ValueError(
-                f"{role} must be one of the observed times; got {value!r}; name one of them, such "
-                f"as {', '.join(map(repr, near))}"
+                f"{role} must be one of the observed times; got {plain(value)!r}; name one of "
+                f"them, such as {', '.join(map(repr, near))}"
             )
         return at
 
@@ -174,6 +176,13 @@ def _in_a_row(values: NDArray[np.int64]) -> NDArray[np.int64]:
         if days.notna().all():
             return days.to_numpy().astype("datetime64[D]").astype(np.int64)
     return values
+
+
+def plain(value: object) -> object:
+    """A value that the user gave, as messages show it: not as numpy and pandas spell it."""
+    if isinstance(value, dt.date | np.datetime64):
+        return str(value).removesuffix(" 00:00:00")
+    return value.item() if isinstance(value, np.generic) else value
 
 
 def as_labels(values: NDArray[Any]) -> tuple[JsonScalar, ...]:
@@ -233,6 +242,11 @@ def _by_table(
 def time_values(name: str, column: Column) -> tuple[str, NDArray[Any]]:
     """Kind and values: int64, float64 (NaN missing), datetime64[us] (NaT) or text (None)."""
     dtype = getattr(column, "dtype", None)
+    if isinstance(dtype, pd.PeriodDtype):
+        raise TypeError(
+            f"column {name!r} must hold times (numbers, dates, timestamps or text); it holds "
+            f"{dtype}; convert it with .dt.to_timestamp()"
+        )
     if isinstance(dtype, np.dtype) and dtype.kind in "iufM":
         values = column.to_numpy()
         if dtype.kind == "M":

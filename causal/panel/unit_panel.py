@@ -28,6 +28,7 @@ from causal.panel.adoption import (
     first_by_label,
     first_by_start,
     first_by_status,
+    last_rows,
     later_cohorts,
     shown,
 )
@@ -198,7 +199,13 @@ def read_columns_of(table: Table, asked: PanelColumns, *, check: bool = True) ->
     else:
         panel = from_memory(table, asked)
     if check:
-        check_adoption(panel.first, panel.times, unit=asked.said.unit)
+        check_adoption(
+            panel.first,
+            last_rows(panel.present),
+            panel.times,
+            unit=asked.said.unit,
+            column=asked.said.column,
+        )
         warn_gaps(panel.times, asked.time, stacklevel=6)
     return panel
 
@@ -295,7 +302,7 @@ class PanelColumns:
             "cluster": self.cluster,
             "stratum": self.stratum,
             "covariates": self.covariates,
-            "numeric": [n for n in self.numeric if n != self.outcome],
+            "predictors": [n for n in self.numeric if n != self.outcome],
             "weight": self.weight,
         }
 
@@ -465,26 +472,28 @@ def label_codes(values: NDArray[Any]) -> tuple[NDArray[np.int64], NDArray[Any]]:
 def refuse_missing(column: str, count: int) -> None:
     """Raise if a time is missing."""
     if count:
+        rows = "1 row is not" if count == 1 else f"{count} rows are not"
         raise ValueError(
-            f"column {column!r} must be present (not missing); {count} rows are not; drop or fill "
-            "them"
+            f"column {column!r} must be present (not missing); {rows}; drop or fill them"
         )
 
 
 def refuse_change(role: str, column: str, unit: str, units: NDArray[Any]) -> None:
     """Raise for units within which a column changes."""
+    change = "1 unit changes it" if len(units) == 1 else f"{len(units)} units change it"
     raise ValueError(
-        f"{role} {column!r} must be constant within unit {unit!r}; {len(units)} units change it, "
-        f"e.g. {shown(units)}; correct it, or name a column that does not change"
+        f"{role} {column!r} must be constant within unit {unit!r}; {change}, e.g. {shown(units)}; "
+        "correct it, or name a column that does not change"
     )
 
 
 def doubled_error(unit: str, time: str, count: int, pairs: Sequence[str]) -> ValueError:
     """What to say of units with several rows in a period."""
+    further = "1 row is a further one" if count == 1 else f"{count} rows are further ones"
     return ValueError(
-        f"each unit {unit!r} must have one row in each {time!r}; {count} rows are further ones, "
-        f"e.g. of {', '.join(pairs)}; aggregate them first (panel_moments and diff_in_diff "
-        "take aggregate='mean' or 'sum'), or drop them"
+        f"each unit {unit!r} must have one row in each {time!r}; {further}, e.g. of "
+        f"{', '.join(pairs)}; aggregate them first (panel_moments and diff_in_diff take "
+        "aggregate='mean' or 'sum'), or drop them"
     )
 
 
@@ -503,8 +512,8 @@ def warn_gaps(times: Times, name: str, *, stacklevel: int) -> None:
     if gaps:
         pairs = ", ".join(f"{a} to {b}" for a, b in gaps[:3])
         warn(
-            f"{name!r} skips periods in {len(gaps)} places ({pairs}); event time counts observed "
-            "periods",
+            f"{name!r} skips periods in {len(gaps)} {'place' if len(gaps) == 1 else 'places'} "
+            f"({pairs}); event time counts observed periods",
             stacklevel=stacklevel,
         )
 

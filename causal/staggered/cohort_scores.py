@@ -7,14 +7,13 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from causal.did.rounding import path_noise, quadratic_noise, variance_noise
+
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from causal.effect import Effect
     from causal.panel.cohort_moments import PanelMoments
-
-
-_ROUNDING = 16 * np.finfo(float).eps
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -23,11 +22,13 @@ class CohortScores:
 
     moments : PanelMoments
     sums : (G,) each, v'e of a group's mean e
+    reach : (G,) each, the absolute weights of outcomes
     weights : (G, T) each, v; not kept where the cross products are not needed
     """
 
     moments: PanelMoments
     sums: list[NDArray[np.float64]] = field(default_factory=list)
+    reach: list[NDArray[np.float64]] = field(default_factory=list)
     weights: list[NDArray[np.float64]] = field(default_factory=list)
 
     def add(self, v: NDArray[np.float64], e: NDArray[np.float64]) -> None:
@@ -36,33 +37,39 @@ class CohortScores:
         Within a group, v'e must vary over units as v'y does.
         """
         self.sums.append((v * e).sum(axis=1))
+        self.reach.append(np.abs(v).sum(axis=1))
         if self.moments.cluster is None:
             self.weights.append(v)
 
-    def add_constants(self, influence: NDArray[np.float64]) -> None:
-        """One more estimate whose influence (G,) is the same for all units of a group."""
+    def add_constants(self, influence: NDArray[np.float64], reach: NDArray[np.float64]) -> None:
+        """One more estimate whose influence (G,) is the same for all units of a group.
+
+        reach : (G,), the absolute weights of outcomes in it
+        """
         self.sums.append(influence)
+        self.reach.append(reach)
         if self.moments.cluster is None:
             self.weights.append(np.zeros(self.moments.mean.shape))
 
     def cov(self) -> NDArray[np.float64]:
-        """Covariance of the estimates, in the order in which they came."""
+        """Covariance of the estimates, in the order in which they came; 0 what is rounding."""
         m = self.moments
         s = m.n[:, None] * np.column_stack(self.sums)
+        noise = variance_noise(m, np.column_stack(self.reach), path_noise(m))
         if m.cluster is not None:
-            levels, code = np.unique(m.cluster, return_inverse=True)
-            total = np.zeros((len(levels), s.shape[1]))
-            np.add.at(total, code.reshape(-1), s)
-            return np.asarray(total.T @ total)
-        if m.cross is None:
-            raise ValueError("panel moments without cross products have no errors by unit")
-        found = (s / m.n[:, None]).T @ s
-        V = np.stack(self.weights)
-        rounding = np.zeros(len(found))
-        for g, Q in enumerate(m.cross):
-            found += V[:, g] @ Q @ V[:, g].T
-            rounding += (np.abs(V[:, g]) @ np.sqrt(np.diag(Q))) ** 2
-        seen = np.diag(found) > _ROUNDING * rounding
+            code, n_clusters = m.cluster_codes()
+            total = np.zeros((n_clusters, s.shape[1]))
+            np.add.at(total, code, s)
+            found = total.T @ total
+        else:
+            if m.cross is None:
+                raise ValueError("panel moments without cross products have no errors by unit")
+            found = (s / m.n[:, None]).T @ s
+            V = np.stack(self.weights)
+            for g, Q in enumerate(m.cross):
+                found += V[:, g] @ Q @ V[:, g].T
+                noise += quadratic_noise(m, np.abs(V[:, g]), g)
+        seen = np.diag(found) > noise
         return np.asarray((found + found.T) / 2 * np.outer(seen, seen))
 
 

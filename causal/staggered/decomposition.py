@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import html
 import math
 from dataclasses import dataclass, fields
 from typing import TYPE_CHECKING, Any
@@ -329,6 +330,9 @@ class TwfeWeights:
 
     def __str__(self) -> str:
         return self.summary()
+
+    def _repr_html_(self) -> str:
+        return f"<pre>{html.escape(self.summary())}</pre>"
 
     def _relative(self) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
         """Shares of treated rows, and weights over shares: their mean is 1."""

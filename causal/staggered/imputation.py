@@ -13,7 +13,7 @@ from causal.did.conventions import warn_few_clusters
 from causal.did.event_study import event_study_result
 from causal.distributions import wald_test
 from causal.effect import Effect
-from causal.panel.adoption import shown
+from causal.panel.adoption import refuse_unreached, shown
 from causal.panel.open_moments import open_panel, warn_if_constant
 from causal.panel.said import keeps_warnings
 from causal.panel.unit_panel import warn
@@ -177,6 +177,7 @@ class _Imputed:
         untreated = m.present & ~on
         effects = CellEffects.of(untreated, m.n, groups.covariates, groups.names)
         asked = m.present & on & (event <= (len(m.times) if horizon is None else horizon))
+        refuse_unreached(f"cohort {m.columns['cohort']!r}", asked)
         treated = asked & effects.known
         _warn_unknown(m, asked & ~treated, int((m.n[:, None] * asked).sum()))
         gap = effects.residual(m.mean - m.mean[0, m.present[0].argmax()])

@@ -19,7 +19,7 @@ from causal.did.conventions import (
 from causal.did.event_study import event_study_result
 from causal.did.regression import check_window, without_reference
 from causal.effect import Effect
-from causal.panel.adoption import shown
+from causal.panel.adoption import refuse_unreached, shown
 from causal.panel.open_moments import open_panel, warn_if_constant
 from causal.panel.said import keeps_warnings
 from causal.panel.unit_panel import warn
@@ -32,7 +32,6 @@ from causal.staggered.staggered_groups import (
     warn_pretrend,
     without_always_treated,
 )
-from causal.values import whole_number
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -136,7 +135,6 @@ def sun_abraham(
     >>> found.curve.index, round(found.estimate, 1)
     ((-3, -2, -1, 0, 1), 2.0)
     """
-    whole_number("-reference", -reference, 1)
     if window is not None:
         window = check_window(window, reference)
     columns = {"outcome": outcome, "unit": unit, "time": time, "cohort": cohort}
@@ -146,6 +144,8 @@ def sun_abraham(
     groups = _with_control(without_always_treated(groups))
     groups = _with_reference(_within(groups, window), reference)
     paired = groups.kept(groups.moments.present.sum(axis=1) >= 2)
+    on = treated_cells(paired.moments.first, len(paired.moments.times))
+    refuse_unreached(f"cohort {cohort!r}", on & paired.moments.present)
     warn_few_clusters(*paired.clusters[1:], stacklevel=3)
     fit = _Fit.of(_Cells.of_groups(paired.moments, reference), paired)
     said = {
@@ -184,7 +184,8 @@ def _with_reference(groups: StaggeredGroups, reference: int) -> StaggeredGroups:
     m = groups.moments
     since = event_time(m.first, len(m.times))
     treated = m.first < len(m.times)
-    without_reference(np.unique(since[treated[:, None] & m.present]), reference)
+    seen = np.unique(since[treated[:, None] & m.present])
+    without_reference(seen, reference, f"cohort {m.columns['cohort']!r}")
     compared = np.unique(m.first[((since == reference) & m.present).any(axis=1)])
     lost = treated & ~np.isin(m.first, compared)
     if lost.any():
@@ -371,8 +372,9 @@ def _covariance(
     by_rows, by_shares = CohortScores(m), CohortScores(m)
     for w, average in zip(W.T, estimate, strict=True):
         by_rows.add(fit.influence(w), fit.residual)
-        moved = cells.paths(w / cells.count * (fit.coef - average)) * m.present
-        by_shares.add_constants(moved.sum(axis=1))
+        share = w / cells.count
+        moved, reach = (cells.paths(v) * m.present for v in (share * (fit.coef - average), share))
+        by_shares.add_constants(moved.sum(axis=1), np.abs(reach).sum(axis=1))
     level, v, e = mean_level(m, treated_cells(m.first, len(m.times)) & m.present)
     for scores in (by_rows, by_shares):
         scores.add(v, e)

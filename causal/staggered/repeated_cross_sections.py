@@ -144,7 +144,7 @@ def read_cross_sections(
     times = Times(period.kind, period.levels)
     said = declared(unit="rows", cohort=cohort, never=never)
     first = first_by_cohort(said, times, start.kind, start.levels, start.codes)
-    check_adoption(first, times, unit=cohort)
+    check_adoption(first, period.codes, times, unit=None, column=said.column)
     warn_gaps(times, time, stacklevel=6)
     base = float(columns[outcome][0])
     y = columns[outcome] - base

@@ -244,7 +244,7 @@ def sensitivity_section(
     first = interval_text(*found.original, unit, change=True)
     table = SectionTable(
         name="sensitivity",
-        caption=found.method,
+        caption=f"Intervals that hold although trends differ by the bound ({found.method})",
         frame=found.frame,
         columns=(
             given_column("bound", "Bound"),

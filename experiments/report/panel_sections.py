@@ -139,9 +139,10 @@ def design_section(design: PanelDesign, *, unit: str = "") -> ReportSection:
     n = int(design.cohorts.loc[treated, "n_units"].sum())
     several = int(treated.sum())
     sentences = [
-        f"{design.n_units:,} units in {counted(design.n_periods, 'period')}, "
-        f"{counted(design.n_obs, 'row')} ({percent(design.balance)} of all cells); {n:,} units are "
-        f"treated, in {counted(several, 'cohort')}.",
+        f"{counted(design.n_units, 'unit')} in {counted(design.n_periods, 'period')}, "
+        f"{counted(design.n_obs, 'row')} ({percent(design.balance)} of all cells); "
+        f"{counted(n, 'unit')} {'is' if n == 1 else 'are'} treated, in "
+        f"{counted(several, 'cohort')}.",
     ]
     if design.exposure_share is not None:
         sentences.append(
@@ -324,7 +325,7 @@ def _forest(rows: Sequence[dict[str, Any]], level: float, unit: str, stratum: st
 
 
 def robustness_section(
-    frame: pd.DataFrame, *, level: float = 0.95, unit: str = "", left_out: Sequence[str] = ()
+    frame: pd.DataFrame, *, level: float = 0.95, unit: str = "", notes: Sequence[str] = ()
 ) -> ReportSection:
     """The same question by several estimators.
 
@@ -335,8 +336,8 @@ def robustness_section(
     level : float
     unit : str
         Of the outcome.
-    left_out : sequence of str
-        Estimators that could not answer, and why.
+    notes : sequence of str
+        Which estimators could not answer and why, what others warned of.
 
     Returns
     -------
@@ -387,7 +388,7 @@ def robustness_section(
     return ReportSection(
         key="robustness",
         title="Other estimators",
-        sentences=(said, *left_out),
+        sentences=(said, *notes),
         tables=(table,),
         drawings=(picture,),
     )

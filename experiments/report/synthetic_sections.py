@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import pandas as pd
 
@@ -42,6 +42,21 @@ if TYPE_CHECKING:
 _MOST_PLACEBOS = 40
 _MOST_ROWS = 24
 _POOR_FIT = 0.25
+
+
+class _Beside(NamedTuple):
+    """The path beside that of the treated: its column, its label, and what it is."""
+
+    column: str
+    label: str
+    words: str
+
+
+_CONTROL = _Beside("synthetic", "synthetic", "of their synthetic control")
+_DONORS = _Beside("synthetic", "weighted donors", "of their weighted donors")
+_FACTORS = _Beside(
+    "untreated", "fitted without treatment", "what the factor model gives them without treatment"
+)
 
 
 def synthetic_sections(
@@ -89,7 +104,7 @@ def weighted_section(found: SyntheticDiffInDiff, *, unit: str = "") -> ReportSec
     shares = shares.sort_values(ascending=False)
     start = 0 if several else found.cohorts["cohort"].iloc[0]
     path = _mean_path(found.path.merge(found.cohorts[["cohort", "n_units"]], on="cohort"), by)
-    picture = _two_paths(path, by, start, unit)
+    picture = _two_paths(path, by, start, unit, _DONORS)
     frame = pd.DataFrame({"unit": [str(u) for u in shares.index], "weight": shares.to_numpy()})
     return ReportSection(
         key="paths",
@@ -98,7 +113,7 @@ def weighted_section(found: SyntheticDiffInDiff, *, unit: str = "") -> ReportSec
             f"{counted(len(frame), 'donor')} of {found.effect.details['n_donors']} have weight; "
             f"{counted(int(found.time_weights['time'].nunique()), 'earlier period')} have.",
         ),
-        tables=(_path_table(path, by, unit), _weight_table(frame)),
+        tables=(_path_table(path, by, unit, _DONORS), _weight_table(frame)),
         drawings=(picture,),
     )
 
@@ -116,7 +131,6 @@ def factor_section(found: FactorEffects, *, unit: str = "") -> ReportSection:
     -------
     ReportSection
     """
-    path = found.path.rename(columns={"untreated": "synthetic"})
     missed = f"It misses the cells it was fitted to by {level_text(found.rmse, unit)}"
     if found.cv_rmse is not None:
         missed += f", and cells that were hidden from it by {level_text(found.cv_rmse, unit)}"
@@ -128,8 +142,8 @@ def factor_section(found: FactorEffects, *, unit: str = "") -> ReportSection:
             f"(penalty {digits(found.penalty)}).",
             f"{missed} (root mean square).",
         ),
-        tables=(_path_table(path, "event_time", unit),),
-        drawings=(_two_paths(path, "event_time", 0, unit),),
+        tables=(_path_table(found.path, "event_time", unit, _FACTORS),),
+        drawings=(_two_paths(found.path, "event_time", 0, unit, _FACTORS),),
     )
 
 
@@ -151,14 +165,15 @@ def _paths(found: SyntheticControl, unit: str) -> ReportSection:
         key="paths",
         title="Observed and synthetic path",
         sentences=sentences,
-        tables=(_path_table(found.path, "time", unit),),
-        drawings=(_two_paths(found.path, "time", found.start, unit),),
+        tables=(_path_table(found.path, "time", unit, _CONTROL),),
+        drawings=(_two_paths(found.path, "time", found.start, unit, _CONTROL),),
     )
 
 
-def _path_table(path: pd.DataFrame, by: str, unit: str) -> SectionTable:
-    """Observed, synthetic and their gap, by time."""
-    frame = path[[by, "observed", "synthetic"]].assign(gap=path["observed"] - path["synthetic"])
+def _path_table(path: pd.DataFrame, by: str, unit: str, beside: _Beside) -> SectionTable:
+    """Observed, what stands beside it and their gap, by time."""
+    frame = path[[by, "observed", beside.column]]
+    frame = frame.assign(gap=path["observed"] - path[beside.column])
     return SectionTable(
         name="path",
         caption="Means over the treated units",
@@ -166,7 +181,7 @@ def _path_table(path: pd.DataFrame, by: str, unit: str) -> SectionTable:
         columns=(
             text_column(by, by.replace("_", " ").capitalize()),
             TableColumn("observed", "Observed", lambda x: level_text(x, unit)),
-            TableColumn("synthetic", "Synthetic", lambda x: level_text(x, unit)),
+            TableColumn(beside.column, _capital(beside.label), lambda x: level_text(x, unit)),
             move_column("gap", "Gap", unit),
         ),
         folded=True,
@@ -182,22 +197,30 @@ def _mean_path(path: pd.DataFrame, by: str) -> pd.DataFrame:
     return sums[["observed", "synthetic"]].div(sums["n_units"], axis=0).reset_index()
 
 
-def _two_paths(path: pd.DataFrame, by: str, start: Any, unit: str) -> Picture:  # noqa: ANN401 — a time
+def _two_paths(
+    path: pd.DataFrame,
+    by: str,
+    start: Any,  # noqa: ANN401 — a time
+    unit: str,
+    beside: _Beside,
+) -> Picture:
     """The observed line and the dashed one beside it."""
     at, ticks = time_places(path[by].tolist())
     x = [at[t] for t in path[by]]
     lines = [
         Series(label="treated", x=x, y=path["observed"].tolist(), marked=False),
-        Series(label="synthetic", x=x, y=path["synthetic"].tolist(), style="second", marked=False),
+        Series(
+            label=beside.label, x=x, y=path[beside.column].tolist(), style="second", marked=False
+        ),
     ]
     last = path.iloc[-1]
     measured = f" in {unit}" if unit else ""
     return line_chart(
         lines,
-        title="Treated and synthetic",
+        title=f"Treated and {beside.label}",
         description=f"from {digits(path['observed'].iloc[0])} to {digits(last['observed'])}; "
-        f"synthetic {digits(last['synthetic'])} at the end",
-        caption=f"mean outcome{measured} of the treated and of their synthetic control",
+        f"{beside.label} {digits(last[beside.column])} at the end",
+        caption=f"mean outcome{measured} of the treated, and {beside.words}",
         x_ticks=ticks,
         up=[Guide(at[start], "start")],
         scale=axis_scale(unit),

@@ -48,8 +48,16 @@ from experiments.report.wording import (
     listed,
     p_equation,
 )
-from experiments.study.panel_result import PanelReading, total_effect, total_of_cells
-from experiments.study.study_data import located
+from experiments.study.panel_result import (
+    PanelReading,
+    said_aside,
+    total_effect,
+    total_of_cells,
+    warnings_of,
+    with_notes,
+)
+from experiments.study.panel_schema import REGRESSIONS
+from experiments.study.study_data import collected_warnings, located
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -82,6 +90,7 @@ class _Asked:
         """The result of one estimator."""
         part = self.part
         more: dict[str, Any] = {"covariates": tuple(part.covariates), "cluster": part.cluster}
+        more |= part.takes(name)
         functions: dict[str, Callable[..., Any]] = {
             "event_study": event_study,
             "diff_in_diff": diff_in_diff,
@@ -90,11 +99,29 @@ class _Asked:
             "group_time_effects": group_time_effects,
         }
         if name == "group_time_effects":
-            never = self.design.cohorts["cohort"].isna().any()
-            more |= {"control": "never" if never else "not_yet", "base": "universal"}
+            more |= {"control": "never" if self.never() else "not_yet", "base": "universal"}
         if name == "imputation_effects":
             more["n_pretrend"] = max(0, min(_MOST_LEADS, self.first_start() - 1))
         return functions[name](self.data, **self.who, **more)
+
+    def never(self) -> bool:
+        """Whether some units are never treated."""
+        return bool(self.design.cohorts["cohort"].isna().any())
+
+    def others(self) -> str:
+        """Whom the answer compares the treated with: ``treated later or never``."""
+        name, several = self.estimators()[0], len(self.starts()) > 1
+        always = len(self.starts()) < int(self.design.cohorts["cohort"].notna().sum())
+        earlier = name in REGRESSIONS and (several or always)
+        if name in ("group_time_effects", "sun_abraham") and self.never():
+            later = ""
+        else:
+            later = "last" if name == "sun_abraham" else "later"
+        words = ["earlier" if earlier else "", later if several else ""]
+        words = [word for word in [*words, "never" if self.never() else ""] if word]
+        if words == ["never"]:
+            return "never treated"
+        return f"treated {' or '.join([', '.join(words[:-1]), words[-1]] if words[1:] else words)}"
 
     def starts(self) -> list[int]:
         """Positions of the starts with a period before."""
@@ -141,24 +168,31 @@ def read_did(study: Study, part: DiffInDiffSection, source: Source) -> PanelRead
     """
     with located(study, ("panel",)):
         asked = _asked(part, source, study.report.level)
-        results, left_out = _results(asked)
-        strata = _strata(asked)
+        part.refuse_options(asked.estimators()[0])
+        results, aside = _results(asked)
+        with collected_warnings() as of_strata:
+            strata = _strata(asked)
     headline = next(iter(results.values()))
+    known = warnings_of(headline)
     total = _total(_events(headline), getattr(headline, "effect", headline))
     curve = next((v for r in results.values() if (v := _events(r)) is not None), None)
-    sensitivity, over = _overturned(asked, curve)
+    with collected_warnings() as of_bounds:
+        sensitivity, over = _overturned(asked, curve)
     how: dict[str, Any] = {"level": asked.level, "unit": part.measured_in}
     sections = [
         effect_section(headline, total=total, assumes=_ASSUMES, **how),
         design_section(asked.design, unit=part.measured_in),
         *([] if curve is None else [event_section(curve, **how)]),
-        *over,
-        *([] if strata is None else [strata_section(strata, stratum=str(part.stratum), **how)]),
+        *with_notes(over, said_aside(of_bounds, known)),
     ]
-    if len(results) > 1 or left_out:
+    if strata is not None:
+        notes = [*_beside_the_headline(asked), *said_aside(of_strata, known)]
+        found = strata_section(strata, stratum=str(part.stratum), **how)
+        sections += with_notes([found], notes)
+    if len(results) > 1 or aside:
         named = {ESTIMATORS[name]: lambda _, r=r: r for name, r in results.items()}
         table = robustness_table(named, source.table, level=asked.level)
-        sections.append(robustness_section(table, left_out=left_out, **how))
+        sections.append(robustness_section(table, notes=aside, **how))
     effects: dict[str, Any] = {n: getattr(r, "effect", r) for n, r in results.items()}
     if curve is not None:
         effects["by event time"] = curve.curve
@@ -174,15 +208,35 @@ def read_did(study: Study, part: DiffInDiffSection, source: Source) -> PanelRead
 
 
 def _results(asked: _Asked) -> tuple[dict[str, Any], list[str]]:
-    """What each estimator finds, the answer's first, and why others cannot answer."""
+    """What each estimator finds, the answer's first, and what is to be said of the others."""
     first, *others = asked.estimators()
-    results, left_out = {first: asked.call(first)}, []
+    results: dict[str, Any] = {first: asked.call(first)}
+    notes = []
     for name in others:
-        try:
-            results[name] = asked.call(name)
-        except ValueError as error:
-            left_out.append(f"{ESTIMATORS[name]} is left out: {_one_line(error)}.")
-    return results, left_out
+        with collected_warnings() as found:
+            try:
+                results[name] = asked.call(name)
+            except ValueError as error:
+                notes.append(f"{ESTIMATORS[name]} is left out: {_one_line(error)}.")
+        notes += said_aside(found, warnings_of(results[first]), of=ESTIMATORS[name])
+    own = [ESTIMATORS[n] for n in results if n not in REGRESSIONS]
+    if asked.part.covariance is not None and own:
+        notes.append(f"Errors are {asked.part.covariance}, but not those of {listed(own)}.")
+    return results, notes
+
+
+def _beside_the_headline(asked: _Asked) -> list[str]:
+    """How effects by stratum differ from the headline in kind."""
+    name, covariance = asked.estimators()[0], asked.part.covariance
+    notes = [f"Errors here are CR1, not {covariance}."] if covariance not in (None, "CR1") else []
+    if name == "diff_in_diff" or len(asked.starts()) < 2:
+        return notes
+    return [
+        "The effect in each stratum is that of two-way fixed effects within it, unlike the "
+        f"headline's ({ESTIMATORS[name]}): where treatment starts at several times the two weigh "
+        "effects differently.",
+        *notes,
+    ]
 
 
 def _asked(part: DiffInDiffSection, source: Source, level: float) -> _Asked:
@@ -194,6 +248,7 @@ def _asked(part: DiffInDiffSection, source: Source, level: float) -> _Asked:
         if (value := getattr(part, key)) is not None
     }
     kept: dict[str, Any] = {"cluster": part.cluster, "stratum": part.stratum}
+    kept |= {"aggregate": part.aggregate}
     design = panel_design(source.table, **columns, **said, **kept, exposure=part.exposure)
     if part.covariates:
         return _Asked(part, design, source.table, columns | said, level)
@@ -253,6 +308,7 @@ def _strata(asked: _Asked) -> Any:  # noqa: ANN401 — a StratifiedDid, or nothi
         stratum=part.stratum,
         weights=part.weights,
         cluster=part.cluster,
+        aggregate=part.aggregate,
     )
 
 
@@ -281,8 +337,8 @@ def _answer(
     starts = [str(c) for c in treated["cohort"]]
     compared = (
         f"This study compares {int(treated['n_units'].sum()):,} of {design.n_units:,} units "
-        f"({part.unit}), treated from {listed(starts)} on, with those that were treated later or "
-        f"never, on {part.outcome}, over {counted(design.n_periods, 'period')}."
+        f"({part.unit}), treated from {listed(starts)} on, with those that were "
+        f"{asked.others()}, on {part.outcome}, over {counted(design.n_periods, 'period')}."
     )
     found = f"Treatment changed {part.outcome} by "
     found += effect_in_words(headline, asked.level, part.measured_in)

@@ -12,7 +12,7 @@ from experiments.report.section_page import Page, page_files
 from experiments.study.simulated_study import table_file
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Mapping, Sequence
 
     import pandas as pd
 
@@ -125,6 +125,27 @@ class PanelResult:
             json=target / "report.json",
             tables=tuple(target / name for name in tables),
         )
+
+
+def warnings_of(result: Any) -> tuple[str, ...]:  # noqa: ANN401 — a result of any kind
+    """What was warned of when a result was found."""
+    effect = getattr(result, "effect", result)
+    return tuple(map(str, effect.details.get("warnings", ())))
+
+
+def said_aside(found: Sequence[str], known: Sequence[str], of: str = "a warning") -> list[str]:
+    """Warnings of what stands beside the headline, as sentences; without those of the headline."""
+    texts = [" ".join(text.split()).rstrip(".") for text in dict.fromkeys(found)]
+    heard = {" ".join(text.split()).rstrip(".") for text in known}
+    return [f"{of[:1].upper()}{of[1:]}: {text}." for text in texts if text not in heard]
+
+
+def with_notes(sections: Sequence[ReportSection], notes: Sequence[str]) -> list[ReportSection]:
+    """Sections, with sentences that the last one says at its end."""
+    if not sections:
+        return []
+    *others, last = sections
+    return [*others, replace(last, sentences=(*last.sentences, *notes))]
 
 
 def total_effect(effect: Effect, estimate: float, std_error: float, cells: int) -> Effect:

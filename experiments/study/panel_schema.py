@@ -24,13 +24,17 @@ SyntheticEstimator: TypeAlias = Literal[
 ]
 
 _Name = TypeVar("_Name", bound=str)
+REGRESSIONS = ("event_study", "diff_in_diff")  # take another covariance
 _OF_COHORTS = ("group_time_effects", "sun_abraham", "imputation_effects")
 _ROLES = ("outcome", "unit", "time", "cohort", "treatment", "cluster", "stratum", "exposure")
 _MAY_SHARE = frozenset({"unit", "cluster", "stratum"})
 
 
 class _PanelPart(BaseModel):
-    """What both kinds have: columns of a unit over time, and the unit of the outcome."""
+    """What both kinds have: columns of a unit over time, and the unit of the outcome.
+
+    `aggregate` says what to do with several rows of a unit in a period.
+    """
 
     model_config = ConfigDict(extra="forbid", strict=True, frozen=True)
 
@@ -41,6 +45,7 @@ class _PanelPart(BaseModel):
     treatment: str | None = None
     start: Scalar | None = None
     never: Scalar | None = None
+    aggregate: Literal["mean", "sum"] | None = None
     measured_in: str = ""
 
     def columns(self) -> Iterator[tuple[tuple[str | int, ...], str]]:
@@ -73,8 +78,9 @@ class DiffInDiffSection(_PanelPart):
     Who is treated is said by `cohort` (column of the first treated time, missing for never; `never`
     is a value that means it too), by `treatment` with `start` (0/1 column and the first treated
     time), or by `treatment` alone (the status of each row). The first of `estimators` is the
-    answer, the others stand beside it; without any, the panel decides. `sensitivity` are bounds of
-    `honest_did`, in times the largest change of trends before the start.
+    answer, the others stand beside it; without any, the panel decides. `covariance` is that of
+    `event_study` and `diff_in_diff`. `sensitivity` are bounds of `honest_did`, in times the largest
+    change of trends before the start.
     """
 
     kind: Literal["diff_in_diff"]
@@ -82,6 +88,7 @@ class DiffInDiffSection(_PanelPart):
     stratum: str | None = None
     weights: Literal["treated", "population", "inverse_variance"] | dict[Scalar, float] = "treated"
     covariates: list[str] = []
+    covariance: Literal["CR1", "CR2", "CR3", "HC1"] | None = None
     exposure: str | None = None
     estimators: list[DidEstimator] = []
     sensitivity: list[float] | None = None
@@ -115,6 +122,29 @@ class DiffInDiffSection(_PanelPart):
         return self
 
     @model_validator(mode="after")
+    def _options_of_estimators(self) -> Self:
+        if self.estimators:
+            self.refuse_options(self.estimators[0])
+        return self
+
+    def refuse_options(self, answers: str) -> None:
+        """Raise where the estimator that answers does not take an option of this section."""
+        do = "name one of them first in 'estimators', or leave it out"
+        goes = f"goes with {' and '.join(REGRESSIONS)}"
+        if self.covariance is not None and answers not in REGRESSIONS:
+            raise ValueError(f"'covariance' {goes}, and {answers} answers here; {do}")
+        if self.aggregate is not None and self.covariates and answers not in REGRESSIONS:
+            raise ValueError(
+                f"'aggregate' {goes} where there are covariates, and {answers} answers here; {do}"
+            )
+
+    def takes(self, name: str) -> dict[str, str]:
+        """The options of this section that an estimator takes beside columns."""
+        known: dict[str, str | None] = {"covariance": self.covariance, "aggregate": self.aggregate}
+        given = {key: value for key, value in known.items() if value is not None}
+        return given if name in REGRESSIONS else {}
+
+    @model_validator(mode="after")
     def _weights_of_strata(self) -> Self:
         if self.stratum is None and self.weights != "treated":
             raise ValueError("'weights' goes with 'stratum'; leave it out")
@@ -145,13 +175,16 @@ class SyntheticControlSection(_PanelPart):
 
     Who is treated is said by `treated` (a unit or a list of units) with `start`, by `treatment`
     (with `start`, or the status of each row), or by `cohort`. `donors` are the units that may have
-    weight; all that are never treated by default. The first of `estimators` is the answer.
+    weight; all that are never treated by default. `predictors`, `predictor_weights`, `augment` and
+    `fixed_effect` are those of `synthetic_control`. The first of `estimators` is the answer.
     """
 
     kind: Literal["synthetic_control"]
     treated: Scalar | list[Scalar] | None = None
     donors: list[Scalar] | None = None
     predictors: list[PredictorSection] = []
+    predictor_weights: Literal["nested", "equal", "inverse_variance"] | dict[str, float] = "nested"
+    augment: Literal["ridge"] | None = None
     fixed_effect: bool = False
     inference: Literal["placebo", "conformal"] = "placebo"
     estimators: list[SyntheticEstimator] = ["synthetic_control", "synthetic_diff_in_diff"]
@@ -185,10 +218,23 @@ class SyntheticControlSection(_PanelPart):
 
     @model_validator(mode="after")
     def _options_of_the_control(self) -> Self:
+        if not self.predictors and self.predictor_weights != "nested":
+            raise ValueError(
+                "'predictor_weights' goes with 'predictors'; name some, or leave it out"
+            )
         if "synthetic_control" not in self.estimators:
-            idle = [k for k in ("donors", "predictors", "fixed_effect") if getattr(self, k)]
+            own = ("donors", "predictors", "augment", "fixed_effect")
+            idle = [k for k in own if getattr(self, k)]
             if idle:
                 raise ValueError(f"{idle[0]!r} goes with synthetic_control; leave it out")
+        elif self.aggregate is not None:
+            raise ValueError(
+                "'aggregate' does not go with synthetic_control, which takes one row a unit and "
+                "period; add up the rows before, or name other 'estimators'"
+            )
+        against = [k for k in ("augment", "fixed_effect") if self.predictors and getattr(self, k)]
+        if against:
+            raise ValueError(f"{against[0]!r} does not go with 'predictors'; leave one of them out")
         return self
 
 

@@ -24,7 +24,7 @@ from causal.frame import offenders, open_table
 from experiments.errors import DataError
 from experiments.report.wording import counted
 from experiments.study.study_result import Check
-from experiments.study.study_roles import column_places
+from experiments.study.study_roles import blamed, column_places
 from recsys.log import COLUMNS, ScoredTreatments
 
 if TYPE_CHECKING:
@@ -237,8 +237,8 @@ def dotted(place: Place) -> str:
 def located(study: Study, place: Place) -> Iterator[None]:
     """Turn what the library refuses into a `DataError` that names the place in the study.
 
-    The place is that of the option which the message starts with (``trigger: ...``), or of the
-    first column which it quotes, among those under `place`; `place` itself otherwise.
+    The place is that of the option which the message starts with (``trigger: ...``), or of what it
+    names first (see `blamed`).
     """
     try:
         yield
@@ -250,9 +250,7 @@ def located(study: Study, place: Place) -> Iterator[None]:
         named = [where for where, _ in column_places(study) if where == (*place, option)]
         if named:
             raise DataError(f"{study.file}: {dotted(named[0])}: {rest}") from error
-        quoted = [where for where, column in column_places(study) if repr(column) in message]
-        inside = [where for where in quoted if where[: len(place)] == place]
-        where = dotted((inside or quoted or [place])[0])
+        where = dotted(blamed(study, place, message))
         raise DataError(f"{study.file}: {where}: {message}") from error
 
 

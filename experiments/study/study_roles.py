@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, TypeAlias
+import re
+from typing import TYPE_CHECKING, Any, TypeAlias
+
+from pydantic import BaseModel
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -30,6 +33,9 @@ _SINGLE = (
 )
 _SEVERAL = ("segments", "covariates", "covariate_ratio", "by", "features")
 _FILTERS = ("rows", "on_policy", "target_log")
+
+_VERBS = "(?:must|needs?|match(?:es)?|goes|takes?|cannot)"
+_TOLD_ANYWHERE = ("donors", "predictors", "start")
 
 _LEAST_GUARDED = 0.5
 
@@ -63,6 +69,59 @@ def column_places(study: Study) -> Iterator[tuple[Place, str]]:
         for key in _FILTERS:
             for column in getattr(policy, key) or {}:
                 yield ("off_policy", i, key, column), column
+
+
+def blamed(study: Study, place: Place, message: str) -> Place:
+    """The place of what a message of the library is about, among those under `place`.
+
+    Parameters
+    ----------
+    study : Study
+    place : Place
+        The part whose answer was asked; it is the answer where the message names nothing of it.
+    message : str
+        In the words of the library.
+
+    Returns
+    -------
+    Place
+        Of the key or column that the message names first: a column in quotes, a key that the
+        study gives before ``=`` or ``must``, or one of a few keys anywhere.
+    """
+    columns = list(column_places(study))
+    inside = [(where, column) for where, column in columns if where[: len(place)] == place]
+    found = [*_named_keys(study, place, message), *_quoted(inside, message)]
+    found = found or _quoted(columns, message)
+    return min(found, key=lambda one: one[0])[1] if found else place
+
+
+def _named_keys(study: Study, place: Place, message: str) -> Iterator[tuple[int, Place]]:
+    """Keys of a part that the message names, with their position in it."""
+    part: Any = study
+    for step in place:
+        part = getattr(part, str(step)) if isinstance(part, BaseModel) else part[step]
+    for key in part.model_fields_set:
+        anywhere = rf"|\b{key.rstrip('s')}s?\b(?! '| of)" if key in _TOLD_ANYWHERE else ""
+        at = re.search(rf"\b{key}'?(?==| (?:and \S+ )?{_VERBS}\b){anywhere}", message)
+        if at is not None:
+            yield at.start(), (*place, key)
+
+
+def _quoted(columns: list[tuple[Place, str]], message: str) -> list[tuple[float, Place]]:
+    """Columns that the message quotes, with their position: the role before the quotes decides."""
+    found = []
+    for where, column in columns:
+        at = message.find(repr(column))
+        if at < 0:
+            continue
+        role = _role(where[:-1] if where[-1] == "column" else where)
+        said = re.search(r"(\w+) $", message[:at])
+        same = said is not None and said[1] in (role, role.rstrip("s"))
+        if same and role == "predictors":  # of the predictor, not of its column
+            windows = [c for place, c in columns if _role(place[:-1]) == role and c == column]
+            where = where[:-1] if len(windows) == 1 else where[:-2]
+        found.append((at - same / 2, where))
+    return found
 
 
 def _roles(place: Place, part: object) -> Iterator[tuple[Place, str]]:

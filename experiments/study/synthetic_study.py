@@ -23,8 +23,13 @@ from experiments.report.synthetic_sections import (
     weighted_section,
 )
 from experiments.report.wording import counted, listed, percent
-from experiments.study.panel_result import PanelReading, total_of_cells
-from experiments.study.study_data import located
+from experiments.study.panel_result import (
+    PanelReading,
+    said_aside,
+    total_of_cells,
+    warnings_of,
+)
+from experiments.study.study_data import collected_warnings, located
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -36,10 +41,16 @@ if TYPE_CHECKING:
     from experiments.study.study_schema import Study
 
 _POOR_FIT = 0.25
-_ASSUMES = (
-    "the treated would have gone on as the weighted donors did, as they had before; donors are "
-    "untouched by the treatment; nobody acted on it before it came"
-)
+_DONORS = "donors are untouched by the treatment; nobody acted on it before it came"
+_ASSUMES = {
+    "synthetic_control": "the treated would have gone on as the weighted donors did, as they had "
+    f"before; {_DONORS}",
+    "synthetic_diff_in_diff": "without treatment the treated would have moved in parallel to the "
+    f"weighted donors, from the weighted earlier periods on; {_DONORS}",
+    "factor_effects": "untreated outcomes follow unit and period effects and a few common factors, "
+    "which the untreated cells tell; untreated units are untouched by the treatment; nobody acted "
+    "on it before it came",
+}
 
 
 def read_synthetic(study: Study, part: SyntheticControlSection, source: Source) -> PanelReading:
@@ -63,22 +74,22 @@ def read_synthetic(study: Study, part: SyntheticControlSection, source: Source) 
         If the first estimator cannot answer, with the place in the study.
     """
     with located(study, ("panel",)):
-        table, results, left_out = _results(part, source, study.report.level)
-    first = next(iter(results.values()))
+        table, results, aside = _results(part, source, study.report.level)
+    name, first = next(iter(results.items()))
     total = total_of_cells(first.effect, _cells(first))
     how: dict[str, Any] = {"level": study.report.level, "unit": part.measured_in}
     sections = [
-        effect_section(first, total=total, assumes=_ASSUMES, **how),
+        effect_section(first, total=total, assumes=_ASSUMES[name], **how),
         *_sections(first, **how),
     ]
-    if len(results) > 1 or left_out:
+    if len(results) > 1 or aside:
         named = {ESTIMATORS[name]: lambda _, r=r: r for name, r in results.items()}
         rows = robustness_table(named, table, level=study.report.level)
-        sections.append(robustness_section(rows, left_out=left_out, **how))
+        sections.append(robustness_section(rows, notes=aside, **how))
     effects: dict[str, Any] = {name: result.effect for name, result in results.items()}
     effects["by time"] = first.gap if isinstance(first, SyntheticControl) else first.curve
     return PanelReading(
-        answer=_answer(part, first, total, study.report.level),
+        answer=_answer(part, name, first, total, study.report.level),
         sections=tuple(sections),
         results=results,
         effects=effects,
@@ -89,21 +100,31 @@ def read_synthetic(study: Study, part: SyntheticControlSection, source: Source) 
 def _results(
     part: SyntheticControlSection, source: Source, level: float
 ) -> tuple[pa.Table, dict[str, Any], list[str]]:
-    """The rows that are read, what each estimator finds, and why others cannot answer."""
-    table, results, left_out = _rows(part, source), {}, []
-    if part.donors is not None:  # the others take all rows: they get those of the control
-        control = _call("synthetic_control", part, table, level)
-        table = _only(table, part.unit, [*part.donors, *control.treated])
-        results["synthetic_control"] = control
-    for name in part.estimators:
-        try:
-            results[name] = results.get(name) or _call(name, part, table, level)
-        except ValueError as error:
-            if name == part.estimators[0]:
-                raise
-            why = " ".join(str(error).split()).rstrip(".")
-            left_out.append(f"{ESTIMATORS[name]} is left out: {why}.")
-    return table, {n: results[n] for n in part.estimators if n in results}, left_out
+    """The rows that are read, what each estimator finds, and what is to be said of the others."""
+    first, table = part.estimators[0], _rows(part, source)
+    results: dict[str, Any] = {}
+    notes: list[str] = []
+    heard: dict[str, list[str]] = {}
+    before = () if part.donors is None else ("synthetic_control",)
+    for name in dict.fromkeys([*before, *part.estimators]):
+        if name == first:
+            results[name] = _call(name, part, table, level)
+        else:
+            with collected_warnings() as heard[name]:
+                try:
+                    results[name] = _call(name, part, table, level)
+                except ValueError as error:
+                    if name in before:
+                        raise
+                    why = " ".join(str(error).split()).rstrip(".")
+                    notes.append(f"{ESTIMATORS[name]} is left out: {why}.")
+        if name in before:  # the others take all rows: they get those of the control
+            labels = [*(part.donors or ()), *results[name].treated]
+            table = _only(table, part.unit, labels)
+    known = warnings_of(results[first])
+    for name, found in heard.items():
+        notes += said_aside(found, known, of=ESTIMATORS[name])
+    return table, {n: results[n] for n in part.estimators if n in results}, notes
 
 
 def _rows(part: SyntheticControlSection, source: Source) -> pa.Table:
@@ -127,9 +148,9 @@ def _call(name: str, part: SyntheticControlSection, table: pa.Table, level: floa
         if (value := getattr(part, key)) is not None
     }
     if name == "synthetic_diff_in_diff":
-        return synthetic_diff_in_diff(table, **who, seed=part.seed)
+        return synthetic_diff_in_diff(table, **who, aggregate=part.aggregate, seed=part.seed)
     if name == "factor_effects":
-        return factor_effects(table, **who, seed=part.seed)
+        return factor_effects(table, **who, aggregate=part.aggregate, seed=part.seed)
     predictors = [
         Predictor(p.column, start=p.start, stop=p.stop, how=p.how) for p in part.predictors
     ]
@@ -138,6 +159,8 @@ def _call(name: str, part: SyntheticControlSection, table: pa.Table, level: floa
         **who,
         donors=part.donors,
         predictors=predictors,
+        predictor_weights=part.predictor_weights,
+        augment=part.augment,
         fixed_effect=part.fixed_effect,
         inference=part.inference,
         level=level,
@@ -166,6 +189,7 @@ def _cells(result: Any) -> int:  # noqa: ANN401 — a result of any kind
 
 def _answer(
     part: SyntheticControlSection,
+    name: str,
     first: Any,  # noqa: ANN401 — a result of any kind
     total: Effect,
     level: float,
@@ -184,7 +208,7 @@ def _answer(
     compared = f"This study compares {names} with {others}, on {part.outcome}."
     found = f"Treatment changed {part.outcome} by {effect_in_words(first, level, part.measured_in)}"
     found += f"; {total_in_words(total, first, level, part.measured_in)}"
-    parts = [f"it is causal if {_ASSUMES}"]
+    parts = [f"it is causal if {_ASSUMES[name]}"]
     if isinstance(first, SyntheticControl):
         fit = "poorly" if first.fit_quality > _POOR_FIT else "well"
         parts.append(

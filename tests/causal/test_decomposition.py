@@ -265,3 +265,8 @@ def test_a_treatment_that_effects_explain_is_refused():
     never_elsewhere = log[(log["cohort"] == 3) == (log["day"] < 5)]
     with pytest.raises(ValueError, match="'cohort' must make the treatment differ"):
         twfe_weights(never_elsewhere, **BARE)
+
+
+def test_twfe_weights_show_themselves_in_a_notebook():
+    found = twfe_weights(staggered(always=False), **BARE)
+    assert found._repr_html_() == f"<pre>{found.summary()}</pre>"

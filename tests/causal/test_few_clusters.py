@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 import json
+import warnings
 
 import matplotlib as mpl
 import numpy as np
@@ -306,3 +307,17 @@ def test_six_clusters_reject_too_often_by_cr1_but_not_by_cr2_or_wild():
     assert by_cr1 > 0.05 + 3 * error
     assert by_cr2 < 0.05 + 2 * error
     assert wild < 0.05 + 2 * error
+
+
+def test_few_cluster_test_warns_of_several_cohorts_as_diff_in_diff_does():
+    frame = log(n_cities=12, each=4, n_weeks=10).drop(columns="live")
+    for late, several in ((8, True), (3, False)):
+        frame["start"] = np.array([2.0, late, np.inf])[frame["city"] % 3]
+        said = []
+        for estimator in (few_cluster_test, diff_in_diff):
+            with warnings.catch_warnings(record=True) as caught:
+                warnings.simplefilter("always")
+                estimator(frame, **ROLES, cohort="start")
+            said.append([str(w.message) for w in caught if "negative" in str(w.message)])
+        assert said[0] == said[1]
+        assert len(said[0]) == several

@@ -167,3 +167,9 @@ def test_group_time_effects_take_columns_of_any_name():
     roles = {role: odd[column] for role, column in ROLES.items()}
     named = group_time_effects(log.rename(columns=odd), covariates=[odd["x"]], **roles)
     assert same(effects(log, covariates=["x"]), named)
+
+
+def test_group_time_effects_of_rows_speaks_of_rows():
+    log = staggered(starts=(3,), never=False)
+    refused(log, f"at least one row must be a control; all {len(log)} rows are treated", unit=None)
+    refused(log.assign(cohort=np.inf), f"none of the {len(log)} rows is", unit=None)

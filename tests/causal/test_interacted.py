@@ -309,3 +309,13 @@ def test_shares_add_to_the_error_only_where_cohorts_differ():
         by_unit = (treated - treated.mean()).groupby(log["unit"]).sum()
         error = np.sqrt((by_unit**2).sum()) / len(treated)
         assert study.std_error == pytest.approx(error, rel=1e-4)
+
+
+def test_sun_abraham_refuses_a_reference_as_event_study_does():
+    log = staggered(starts=(3,))
+    said = []
+    for estimator in (sun_abraham, event_study):
+        with pytest.raises(ValueError, match="reference must be an observed event time") as caught:
+            estimator(log, **ROLES, reference=0)
+        said.append(str(caught.value))
+    assert said[0] == said[1]

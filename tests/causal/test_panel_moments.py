@@ -230,14 +230,14 @@ def bad(name, log):
 
 
 BAD = {
-    "doubled": ["'unit'", "'day'", "1 rows"],
+    "doubled": ["'unit'", "'day'", "1 row"],
     "outcome missing": ["'y'", "1 row"],
     "outcome infinite": ["'y'", "finite"],
     "outcome text": ["'y'", "numbers"],
     "unit missing": ["'unit'"],
-    "time missing": ["'day'", "1 rows"],
+    "time missing": ["'day'", "1 row"],
     "cluster missing": ["'cluster'"],
-    "cohort changes": ["cohort 'cohort'", "within unit 'unit'", "1 units"],
+    "cohort changes": ["cohort 'cohort'", "within unit 'unit'", "1 unit"],
     "cohort missing once": ["cohort 'cohort'", "within unit 'unit'"],
     "cluster changes": ["cluster 'cluster'", "within unit 'unit'"],
     "stratum changes": ["stratum 'state'", "within unit 'unit'"],

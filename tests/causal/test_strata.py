@@ -303,3 +303,63 @@ def test_triple_diff_warns_of_few_clusters():
     log = panel(n_units=48).assign(can=lambda d: (d["state"] == "new").astype(int))
     with pytest.warns(EstimationWarning, match="12 clusters"):
         triple_diff(log, **STARTED, eligible="can", cluster="cluster")
+
+
+@pytest.mark.filterwarnings("ignore::causal.EstimationWarning")
+@pytest.mark.parametrize("gone", [0, 2, 4])
+def test_stratified_did_leaves_periods_without_rows_out_of_a_stratum(gone):
+    log = panel(n_units=160)
+    log = log[~((log["state"] == "new") & (log["day"] == gone))]
+    found = stratified_did(log, **ROLES, stratum="state")
+    halves = []
+    for state in ("new", "old"):
+        alone = diff_in_diff(log[log["state"] == state], **ROLES)
+        assert found.curve.at(state).estimate == pytest.approx(alone.estimate, rel=1e-10)
+        assert found.curve.at(state).std_error == pytest.approx(alone.std_error, rel=1e-10)
+        halves.append(alone)
+    log = log.assign(can=(log["state"] == "new").astype(int))
+    gap = triple_diff(log, **STARTED, eligible="can")
+    new, old = halves
+    assert gap.estimate == pytest.approx(new.estimate - old.estimate, rel=1e-10)
+    assert gap.std_error == pytest.approx(np.hypot(new.std_error, old.std_error), rel=1e-10)
+    assert gap.details["k"] == new.details["k"] + old.details["k"]
+
+
+@pytest.mark.parametrize("cluster", [None, "cluster"])
+def test_stratified_did_refuses_inverse_variance_of_a_stratum_without_variance(cluster):
+    log = panel(n_units=160)
+    log.loc[log["state"] == "old", "y"] = 0.1
+    roles = {**ROLES, "stratum": "state", "cluster": cluster}
+    with pytest.raises(ValueError, match="above 0 in every stratum; old of 'state' has none"):
+        stratified_did(log, **roles, weights="inverse_variance")
+    assert stratified_did(log, **roles).curve.at("old").std_error == 0
+
+
+def test_stratified_did_pooling_gap_says_its_covariance():
+    found = stratified_did(panel(n_units=160), **ROLES, stratum="state")
+    said = found.pooling_gap.details
+    assert said["covariance"].startswith("CR1")
+    assert said == {name: found.effect.details[name] for name in said}
+
+
+def test_triple_diff_by_cluster_leaves_units_of_one_row_out():
+    log = panel(n_units=200).assign(can=lambda d: (d["unit"] % 4 < 2).astype(int))
+    one = log[(log["unit"] != 107) | (log["day"] == 2)]
+    roles = {**STARTED, "eligible": "can", "cluster": "cluster"}
+    found, wanted = triple_diff(one, **roles), triple_diff(log[log["unit"] != 107], **roles)
+    assert found.details["singletons_dropped"] == 1
+    assert found.estimate == pytest.approx(wanted.estimate, rel=1e-10)
+    assert found.std_error == pytest.approx(wanted.std_error, rel=1e-10)
+
+
+@pytest.mark.filterwarnings("ignore::causal.EstimationWarning")
+@pytest.mark.parametrize("seed", range(10))
+def test_triple_diff_by_cluster_takes_a_side_without_variance(seed):
+    kinds = ((1, 1, "a"), (1, 1, "b"), (0, 0, "a"), (0, 1, "c"), (1, 0, "b"))
+    rows = [
+        (u, t, can, ever, cluster) for u, (can, ever, cluster) in enumerate(kinds) for t in range(5)
+    ]
+    log = pd.DataFrame(rows, columns=["unit", "day", "can", "ever", "cluster"])
+    log["y"] = np.random.default_rng(seed).normal(size=25)
+    found = triple_diff(log, **STARTED, eligible="can", cluster="cluster")
+    assert found.std_error >= 0

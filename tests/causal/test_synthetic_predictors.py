@@ -1,6 +1,7 @@
 """Predictors of a synthetic control, what is refused, and numbers of other implementations."""
 
 import json
+import warnings
 from pathlib import Path
 
 import numpy as np
@@ -233,7 +234,7 @@ def test_synthetic_control_drops_donors_without_a_predictor_by_name(table):
         ([Predictor("gmv", 12, 11)], {}, "must hold an observed period"),
         ([Predictor("gmv"), Predictor("gmv")], {}, "predictors must differ"),
         ([Predictor("flat")], {}, "'mean of flat' is the same for all"),
-        ([Predictor("absent")], {}, "'absent'"),
+        ([Predictor("absent")], {}, r"column 'absent' \(predictors\) is not in"),
         (list(THREE), {"predictor_weights": "best"}, "predictor_weights must be one of"),
         (list(THREE), {"predictor_weights": {"size": 1.0}}, "must name every predictor"),
         (
@@ -242,7 +243,7 @@ def test_synthetic_control_drops_donors_without_a_predictor_by_name(table):
             "numbers >= 0",
         ),
         (list(THREE), {"augment": "ridge"}, "cannot be combined"),
-        (list(THREE), {"fixed_effect": True}, "cannot be combined"),
+        (list(THREE), {"fixed_effect": True}, "^fixed_effect=True matches outcomes"),
         (list(THREE), {"inference": "conformal"}, "cannot be combined"),
         ([], {"predictor_weights": "equal"}, "need predictors"),
         ([], {"ridge": 1.0}, "augment='ridge'"),
@@ -317,7 +318,7 @@ def test_synthetic_control_refuses_predictors_ridge_and_conformal_where_starts_d
     staggered = table.assign(cohort=starts)
     for options, part in (
         ({"predictors": list(THREE)}, "predictors need one start .*synthetic_diff_in_diff"),
-        ({"augment": "ridge"}, "augment='ridge' needs one start"),
+        ({"augment": "ridge"}, "augment='ridge' needs one start .* leave it out"),
         ({"inference": "conformal"}, "one treated unit; got 2: c00, c01"),
     ):
         with pytest.raises(ValueError, match=part):
@@ -335,6 +336,34 @@ def test_synthetic_control_warns_of_a_poor_fit_and_of_extrapolation():
     assert found.outside_share == 1
     assert all(w.filename.endswith("synthetic_panels.py") for w in caught)
     assert control(outcome, fixed_effect=True).fit_quality < 0.25
+
+
+@pytest.mark.parametrize(
+    ("options", "start", "advice"),
+    [
+        ({}, START, "; try fixed_effect=True or augment='ridge', or do not use it"),
+        ({"augment": "ridge"}, START, "; try fixed_effect=True, or do not use it"),
+        ({"fixed_effect": True}, START, "; try augment='ridge', or do not use it"),
+        ({"fixed_effect": True, "augment": "ridge"}, START, " asked); do not use it"),
+        ({"predictors": [Predictor("gmv")]}, START, "; try every period in place of predictors, "),
+        ({}, 12, "; try fixed_effect=True, or do not use it"),
+    ],
+)
+def test_synthetic_control_advises_only_what_it_would_accept(table, options, start, advice):
+    wave = 10 * np.where(table["week"] % 2, 1, -1)
+    far = table.assign(
+        gmv=table["gmv"] + np.where(table["city"] == "c00", wave, 0),
+        first=table["city"].map({"c00": START, "c01": start if start != START else np.nan}),
+    )
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always")
+        synthetic_control(far, cohort="first", inference=None, **ROLES, **options)
+    said = [str(w.message) for w in caught if "25 % is asked" in str(w.message)]
+    outside = [str(w.message) for w in caught if "no weights reach" in str(w.message)]
+    assert len(said) == 1
+    assert advice in said[0]
+    may_shift = not options.get("fixed_effect") and "predictors" not in options
+    assert all(text.endswith("fixed_effect=True") == may_shift for text in outside)
 
 
 def test_synthetic_control_of_a_constant_outcome_is_zero():

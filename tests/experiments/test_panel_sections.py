@@ -28,7 +28,12 @@ from experiments.report.event_sections import (
     pretrend_in_words,
     sensitivity_section,
 )
-from experiments.report.panel_sections import effect_section, robustness_section, strata_section
+from experiments.report.panel_sections import (
+    design_section,
+    effect_section,
+    robustness_section,
+    strata_section,
+)
 from experiments.report.panel_words import effect_in_words, relative_in_words, time_places
 from experiments.report.svg_marks import Dot, Stroke, Words
 
@@ -136,6 +141,7 @@ def test_pretrend_in_words_says_what_a_test_proves(p, said):
 def test_sensitivity_section_says_what_overturns_the_sign(breakdown, kind, said):
     section = sensitivity_section(honest(breakdown, kind))
     assert said in section.sentences[1]
+    assert section.tables[0].caption.startswith("Intervals that hold although trends differ ")
     drawn = [m.text for m in section.drawings[0].marks if isinstance(m, Words)]
     assert ("breakdown" in drawn) == (0 <= breakdown <= 2)
     assert len(marks(section, Dot, "dot")) == 2
@@ -148,6 +154,15 @@ def test_strata_section_holds_weights_and_both_ways_to_join():
     assert frame["estimate"].tolist() == [1.0, 3.0, 2.0, 2.5]
     assert "Q = 18.0 on 1 df" in section.sentences[1]
     assert len(marks(section, Stroke, "ci")) == 4
+
+
+def test_design_section_counts_one_as_one():
+    log = pd.DataFrame({"id": [1, 1, 2, 2], "day": [0, 2, 0, 2], "y": [1.0, 3, 2, 2]})
+    log["d"] = [1, 1, 0, 0]
+    who = {"outcome": "y", "unit": "id", "time": "day", "treatment": "d", "start": 2}
+    said = design_section(panel_design(log, **who)).sentences
+    assert "; 1 unit is treated, in 1 cohort." in said[0]
+    assert said[0].startswith("2 units in 2 periods, 4 rows")
 
 
 def test_robustness_section_counts_who_agrees():
@@ -163,7 +178,7 @@ def test_robustness_section_counts_who_agrees():
             "method": "m",
         }
     )
-    section = robustness_section(frame, left_out=["four is left out: why."])
+    section = robustness_section(frame, notes=["four is left out: why."])
     assert "within the interval of 1 of 2 other estimators" in section.sentences[0]
     assert section.sentences[1] == "four is left out: why."
 

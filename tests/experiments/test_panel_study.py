@@ -12,6 +12,7 @@ import numpy as np
 import pandas as pd
 import pytest
 from cli_server import ROOT, livelift
+from panel_tables import CITY, COLUMNS, DID, cities, panel, study
 
 from causal import (
     Effect,
@@ -33,9 +34,6 @@ from experiments.report.wording import change_text, digits
 
 __all__ = ["livelift"]  # a fixture
 
-DID = {"kind": "diff_in_diff", "outcome": "y", "unit": "u", "time": "week"}
-CITY = {"kind": "synthetic_control", "outcome": "y", "unit": "city", "time": "week"}
-COLUMNS = {"outcome": "y", "unit": "u", "time": "week"}
 YAML = """\
 version: 1
 title: The pendant
@@ -47,46 +45,6 @@ panel:
   time: week
   cohort: start
 """
-
-
-def panel(starts=(4, 6), n=240, periods=9, drift=0.0):
-    i, t = (a.ravel() for a in np.indices((n, periods)))
-    kinds = [*starts, np.nan]
-    start = np.array(kinds)[i % len(kinds)]
-    rng = np.random.default_rng(5)
-    y = rng.normal(0, 1, n)[i] + rng.normal(0, 1, n * periods) + 30 + t
-    y = y + 1.5 * (t >= start) + drift * t * ~np.isnan(start)
-    return pd.DataFrame(
-        {
-            "u": i,
-            "week": t,
-            "start": start,
-            "gets": (~np.isnan(start)).astype(int),
-            "on": (t >= start).astype(int),
-            "x": (7 * i + t * t) % 5 + 0.0,
-            "state": np.array(["new", "<old>"])[(i // len(kinds)) % 2],
-            "y": y,
-        }
-    )
-
-
-def cities(n=12, periods=24, start=18):
-    rng = np.random.default_rng(3)
-    t = np.arange(periods)
-    waves = np.column_stack([np.sin(t / 3), np.cos(t / 5)])
-    share = rng.uniform(0.5, 1.5, (n, 2))
-    share[0] = share[1:4].mean(axis=0)
-    y = 50 + 10 * share @ waves.T + rng.normal(0, 0.3, (n, periods))
-    y[0, start:] += 6
-    city, week = (a.ravel() for a in np.indices(y.shape))
-    names = np.array(["Chengdu", *(f"c{j:02d}" for j in range(1, n))])
-    return pd.DataFrame({"city": names[city], "week": week, "y": y.ravel()})
-
-
-def study(folder, table, part, **more):
-    table.to_parquet(folder / "panel.parquet", index=False)
-    made = {"version": 1, "title": "t", "data": {"log": "panel.parquet"}, "panel": part, **more}
-    return Study.model_validate(made).located(str(folder / "study.yaml"))
 
 
 def complaint(tmp_path, text):
@@ -135,6 +93,18 @@ def test_load_study_reads_panels(tmp_path):
             "start\n  stratum: s\n  weights: {a: 0.5, b: 0.4}",
             "line 4: panel: 'weights' must be >= 0 and sum to 1 over the strata; they sum to 0.9",
         ),
+        (
+            "start",
+            "start\n  covariance: CR2\n  estimators: [sun_abraham, event_study]",
+            "line 4: panel: 'covariance' goes with event_study and diff_in_diff, and sun_abraham",
+        ),
+        ("start", "start\n  covariance: CR9", "line 10: panel.covariance: must be 'CR1', 'CR2'"),
+        ("start", "start\n  aggregate: max", "line 10: panel.aggregate: must be 'mean' or 'sum'"),
+        (
+            "start",
+            "start\n  covariates: [x]\n  aggregate: sum\n  estimators: [imputation_effects]",
+            "line 4: panel: 'aggregate' goes with event_study and diff_in_diff where there are",
+        ),
         ("start", "start\n  sensitivity: [-1]", "line 10: panel.sensitivity: bounds must be "),
         ("start", "start\n  sensitivity: [1, 1]", "line 10: panel.sensitivity: a bound must not"),
         ("start", "start\n  estimators: [ols]", "line 10: panel.estimators.0: must be 'event_st"),
@@ -181,6 +151,19 @@ def test_load_study_names_what_is_wrong_with_a_panel(tmp_path, old, new, expecte
             "cohort: g\n  donors: [a]\n  estimators: [factor_effects]",
             "line 4: panel: 'donors' goes with synthetic_control; leave it out",
         ),
+        (
+            "cohort: g\n  augment: ridge\n  estimators: [factor_effects]",
+            "line 4: panel: 'augment' goes with synthetic_control; leave it out",
+        ),
+        (
+            "cohort: g\n  augment: ridge\n  predictors: [{column: y}]",
+            "line 4: panel: 'augment' does not go with 'predictors'",
+        ),
+        (
+            "cohort: g\n  predictor_weights: equal",
+            "line 4: panel: 'predictor_weights' goes with 'predictors'",
+        ),
+        ("cohort: g\n  aggregate: sum", "line 4: panel: 'aggregate' does not go with synthetic_c"),
         (
             "cohort: g\n  predictors: [{colum: y}]",
             "line 10: panel.predictors.0: unknown key 'colum'; allowed: column, start, stop, how; "
@@ -274,7 +257,7 @@ def test_run_panel_with_covariates_reads_rows(tmp_path):
     several = {**DID, "treatment": "on", "covariates": ["x"]}  # no column of starts
     found = run_panel(study(tmp_path, panel(), several))
     assert list(found.results) == ["event_study", "diff_in_diff"]
-    assert any("treatment starts at 2 times" in warning for warning in found.warnings)
+    assert "with those that were treated earlier, later or never, on y" in found.answer[0]
 
 
 def test_run_panel_takes_the_total_of_the_headline_itself(tmp_path):
