@@ -110,7 +110,7 @@ def finite(name: str, value: object) -> float:
         raise TypeError(f"{name} must be a number; got {value!r}")
     number = float(value)
     if not math.isfinite(number):
-        raise ValueError(f"{name} must be a finite number; got {number}; give one that is")
+        raise ValueError(f"{name} must be finite; got {number}; give a number")
     return number
 
 

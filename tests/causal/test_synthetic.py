@@ -290,7 +290,7 @@ def test_synthetic_control_warns_of_few_placebos():
         ({"donors": 5}, TypeError, "donors must be a list of units of 'city'; got 5"),
         ({"donors": [1, 2]}, ValueError, r"\[1, 2\] are not in the table, which has \['c00'"),
         ({"predictors": Predictor("gmv")}, TypeError, "predictors must be a list"),
-        ({"penalty": np.nan}, ValueError, "penalty must be a finite number; got nan"),
+        ({"penalty": np.nan}, ValueError, "penalty must be finite; got nan"),
     ],
 )
 def test_synthetic_control_names_what_is_no_list_or_number(outcome, options, error, words):
