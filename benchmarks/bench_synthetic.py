@@ -6,6 +6,7 @@ Run: python benchmarks/bench_synthetic.py --donors 200 500 --repeat 3
 from __future__ import annotations
 
 import argparse
+import importlib.util
 import statistics
 import time
 import warnings
@@ -145,9 +146,7 @@ def markdown(races: list[Race]) -> str:
         "|---|---|---|---|---|---|---|---|---|---|",
     ]
     for r in races:
-        theirs = (
-            "not installed | " if r.theirs is None else f"{r.theirs:.2f} | {r.theirs / r.ours:.0f}"
-        )
+        theirs = " | " if r.theirs is None else f"{r.theirs:.2f} | {r.theirs / r.ours:.0f}"
         other = "" if r.their_estimate is None else f"{r.their_estimate:.4f}"
         lines.append(
             f"| {r.n_donors} | {r.estimate:.4f} ({r.std_error:.4f}) | {other} | "
@@ -161,19 +160,21 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--donors", type=int, nargs="+", default=[200, 500])
     parser.add_argument("--repeat", type=int, default=3)
-    parser.add_argument("--no-peers", action="store_true")
     parser.add_argument("--no-did", action="store_true", help="leave synthetic DID out")
     args = parser.parse_args()
     print(f"synthetic control, {N_PRE} periods before and {N_POST} after, every donor a placebo; ")
     print(f"SLSQP on {SAMPLE} placebos, scaled to all; true effect {EFFECT:g}\n")
-    races = [race(n, args.repeat, peers=not args.no_peers) for n in args.donors]
+    peers = importlib.util.find_spec("diff_diff") is not None
+    if not peers:
+        print("diff-diff is not installed (extra `bench`): its columns are left empty\n")
+    races = [race(n, args.repeat, peers=peers) for n in args.donors]
     print(markdown(races))
     for small, large in pairwise(races):
         growth = large.ours / small.ours
         print(f"\ntime({large.n_donors}) / time({small.n_donors}) = {growth:.1f}, to be <= 12")
     if not args.no_did:
         print("\nsynthetic difference-in-differences, 100 placebo draws\n")
-        did = [bench_synthetic_did.race(max(args.donors), 100, args.repeat)]
+        did = [bench_synthetic_did.race(max(args.donors), 100, args.repeat, peers=peers)]
         print(bench_synthetic_did.markdown(did))
 
 
