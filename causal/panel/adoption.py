@@ -271,7 +271,7 @@ def check_adoption(
     if (first == n_periods).all():
         raise ValueError(
             f"at least one {one} must be treated at an observed time; none of the {len(first)} "
-            f"{one}s{of} is; check the treatment's column"
+            f"{one}s{of} is; check {column}"
         )
     if (first[first < n_periods] == 0).all():
         raise ValueError(

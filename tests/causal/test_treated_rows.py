@@ -40,6 +40,13 @@ def test_panel_estimators_refuse_treated_units_without_treated_rows(name):
         estimator(left(panel(), 3), **roles)
 
 
+def test_event_study_names_the_column_where_nobody_is_treated():
+    with pytest.raises(ValueError, match="of 'unit' is; check cohort 'cohort'"):
+        causal.event_study(panel().assign(cohort=np.nan), **COHORT)
+    with pytest.raises(ValueError, match="is; check treatment 'ever'"):
+        causal.event_study(panel().assign(ever=0), **STARTED)
+
+
 def test_panel_estimators_refuse_moments_without_treated_rows():
     m = causal.panel_moments(left(panel(), 3), **COHORT, missing="pattern")
     with pytest.raises(ValueError, match=f"cohort 'cohort' must .*; {NONE}"):
